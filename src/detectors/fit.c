@@ -1,0 +1,290 @@
+/*
+ * fit.c
+ *		pynomaly.fit and pynomaly.algorithms, and the options of all calls that fit.
+ */
+#include "kernel/port.h"
+
+#include <math.h>
+
+#include "catalog/pg_type.h"
+#include "funcapi.h"
+#include "lib/stringinfo.h"
+#include "pgtime.h"
+#include "utils/builtins.h"
+#include "utils/tuplestore.h"
+
+#include "detectors/model_type.h"
+#include "kernel/options.h"
+#include "sketch/cell.h"
+#include "sketch/sketch_type.h"
+
+#define AUTO_ALGORITHM "isolation_forest"	/* what "auto" stands for */
+#define MOST_SEED 9007199254740991.0	/* the largest that a JSON number keeps exactly */
+#define DEFAULT_CONTAMINATION 0.01
+
+PG_FUNCTION_INFO_V1(pyn_fit);
+PG_FUNCTION_INFO_V1(pyn_algorithms);
+
+/* The options that every algorithm has, in this order before those of the algorithm. */
+enum
+{
+	OPTION_SEED,
+	OPTION_TIME_ZONE,
+	OPTION_THRESHOLD,
+	OPTION_LABEL_COLUMN,
+	OPTION_CONTAMINATION,		/* of fit only */
+	OPTION_EXPLAIN,				/* of detect only */
+	OPTION_SAMPLE_TEXT,			/* of detect only */
+	OPTION_COUNT
+};
+
+static const PynDetector *
+find_detector(const char *algorithm)
+{
+	const PynDetector *detector = pyn_find_detector(strcmp(algorithm, "auto") == 0 ? AUTO_ALGORITHM : algorithm);
+	StringInfoData list;
+
+	if (detector != NULL)
+		return detector;
+	initStringInfo(&list);
+	for (int i = 0; i < pyn_detector_count; i++)
+		appendStringInfo(&list, ", %s", pyn_detectors[i]->name);
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("unknown algorithm \"%s\"", algorithm),
+			 errhint("Known algorithms: auto%s.", list.data)));
+	return NULL;
+}
+
+/*
+ * pyn_check_contamination gives the value back, or raises the error that says its range.
+ */
+double
+pyn_check_contamination(double contamination)
+{
+	if (!(contamination > 0 && contamination <= 0.5))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("contamination %g is outside (0, 0.5]", contamination),
+				 errhint("It is the share of rows expected to be anomalies, such as 0.01.")));
+	return contamination;
+}
+
+static PynExplain
+explain_of(const char *text)
+{
+	return strcmp(text, "all") == 0 ? PYN_EXPLAIN_ALL : strcmp(text, "none") == 0 ? PYN_EXPLAIN_NONE : PYN_EXPLAIN_FLAGGED;
+}
+
+static void
+set_zone(PynFitOptions *fit, const char *name)
+{
+	PynModel	probe = {0};
+
+	if (strlen(name) >= PYN_ZONE_SIZE || pg_tzset(name) == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("time zone \"%s\" is not known", name),
+				 errhint("See pg_timezone_names.")));
+	strlcpy(probe.zone_name, name, PYN_ZONE_SIZE);
+	pyn_set_zone(&probe);
+	fit->zone_name = pstrdup(name);
+	fit->zone_offset = probe.zone_offset;
+	fit->zone = probe.zone;
+}
+
+void
+pyn_call_options(const char *algorithm, Jsonb *json, bool detecting, PynCallOptions *options)
+{
+	const PynDetector *detector = find_detector(algorithm);
+	PynOption	all[OPTION_COUNT + PYN_MAX_PARAMETERS] = {
+		[OPTION_SEED] = {"seed", PYN_OPTION_INTEGER, 0, MOST_SEED, .number = PYN_DEFAULT_SEED},
+		[OPTION_TIME_ZONE] = {"time_zone", PYN_OPTION_TEXT, .text = "UTC"},
+		[OPTION_THRESHOLD] = {"threshold", PYN_OPTION_NUMBER, 0, 1, .number = NAN},
+		[OPTION_LABEL_COLUMN] = {"label_column", PYN_OPTION_TEXT},
+		[OPTION_CONTAMINATION] = {"contamination", PYN_OPTION_NUMBER, -INFINITY, INFINITY, .number = DEFAULT_CONTAMINATION},
+		[OPTION_EXPLAIN] = {"explain", PYN_OPTION_TEXT, .choices = "flagged, all, none", .text = "flagged"},
+		[OPTION_SAMPLE_TEXT] = {"sample_text", PYN_OPTION_BOOLEAN, .number = 1},
+	};
+	PynOption	known[OPTION_COUNT + PYN_MAX_PARAMETERS];
+	PynOption  *place[OPTION_COUNT];
+	int			count = 0;
+	int			first_parameter;
+
+	for (int i = 0; i < OPTION_COUNT; i++)
+	{
+		bool		excluded = detecting ? i == OPTION_CONTAMINATION : i == OPTION_EXPLAIN || i == OPTION_SAMPLE_TEXT;
+
+		place[i] = excluded ? &all[i] : &known[count];
+		if (!excluded)
+			known[count++] = all[i];
+	}
+	first_parameter = count;
+	for (int i = 0; i < detector->parameter_count; i++)
+	{
+		const PynParameter *parameter = &detector->parameters[i];
+
+		known[count++] = (PynOption) {parameter->name, PYN_OPTION_INTEGER, parameter->minimum, parameter->maximum,
+			.number = parameter->initial};
+	}
+	pyn_options_read(json, known, count, psprintf("algorithm \"%s\"", algorithm));
+
+	memset(options, 0, sizeof(*options));
+	options->fit.detector = detector;
+	for (int i = 0; i < detector->parameter_count; i++)
+		options->fit.settings[i] = known[first_parameter + i].number;
+	options->fit.seed = (uint64) place[OPTION_SEED]->number;
+	options->fit.contamination = pyn_check_contamination(place[OPTION_CONTAMINATION]->number);
+	options->fit.threshold = place[OPTION_THRESHOLD]->number;
+	options->threshold_given = place[OPTION_THRESHOLD]->given;
+	set_zone(&options->fit, place[OPTION_TIME_ZONE]->text);
+	options->label = place[OPTION_LABEL_COLUMN]->text;
+	options->fit.label = options->label != NULL ? pyn_name_to_utf8(options->label) : NULL;
+	options->explain = explain_of(place[OPTION_EXPLAIN]->text);
+	options->sample_text = place[OPTION_SAMPLE_TEXT]->number != 0;
+}
+
+void
+pyn_scoring_options(Jsonb *json, PynCallOptions *options)
+{
+	PynOption	known[] = {
+		{"threshold", PYN_OPTION_NUMBER, 0, 1, .number = NAN},
+		{"explain", PYN_OPTION_TEXT, .choices = "flagged, all, none", .text = "flagged"},
+	};
+
+	memset(options, 0, sizeof(*options));
+	pyn_options_read(json, known, lengthof(known), "scoring by a given model");
+	options->fit.threshold = known[0].number;
+	options->threshold_given = known[0].given;
+	options->explain = explain_of(known[1].text);
+}
+
+/* Which columns are of no use, and why, for the error's detail. */
+static char *
+list_unused(const PynModel *model)
+{
+	static const char *const why[] = {
+		[PYN_USED] = "used",
+		[PYN_CONSTANT] = "constant",
+		[PYN_ALL_MISSING] = "no value but NULL, NaN or infinity",
+		[PYN_MANY_CATEGORIES] = "too many different texts",
+	};
+	StringInfoData list;
+
+	initStringInfo(&list);
+	for (int i = 0; i < model->column_count; i++)
+	{
+		const char *name = model->columns[i].name;
+
+		if (i == 10)
+		{
+			appendStringInfoString(&list, ", ...");
+			break;
+		}
+		appendStringInfo(&list, "%s\"%s\" (%s)", i > 0 ? ", " : "", pyn_utf8_to_server(name, strlen(name)),
+						 why[model->columns[i].use]);
+	}
+	return list.data;
+}
+
+/*
+ * pyn_fit_sketch fits a model to a settled sketch; `what` names the data in messages, as in `relation "t"`.
+ */
+Datum
+pyn_fit_sketch(const PynSketch *sketch, const PynFitOptions *options, const char *what)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	MemoryContext context = AllocSetContextCreate(caller, "pynomaly fit", ALLOCSET_DEFAULT_SIZES);
+	PynModel   *model;
+	PynWriter	writer;
+	const char *problem;
+	struct varlena *result;
+
+	if (sketch->rows == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("%s has no rows to learn from", what),
+				 errhint("Load data first, or score by a model that was fitted elsewhere.")));
+	MemoryContextSwitchTo(context);
+	pyn_writer_init(&writer, 65536);
+	problem = pyn_model_fit(sketch, options, &model, &writer);
+	if (problem != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("%s has no column to learn from: %s", what, problem),
+				 errdetail("Columns: %s.", list_unused(model)),
+				 errhint("Anomalies can be told only where some column varies from row to row.")));
+	MemoryContextSwitchTo(caller);
+	result = palloc(VARHDRSZ + writer.length);
+	SET_VARSIZE(result, VARHDRSZ + writer.length);
+	memcpy(VARDATA(result), writer.data, writer.length);
+	MemoryContextDelete(context);
+	return PointerGetDatum(result);
+}
+
+/*
+ * fit(sketch, algorithm text, options jsonb) → model
+ */
+Datum
+pyn_fit(PG_FUNCTION_ARGS)
+{
+	PynCallOptions options;
+	PynSketch  *sketch;
+
+	if (PG_ARGISNULL(0))
+		PG_RETURN_NULL();
+	pyn_call_options(PG_ARGISNULL(1) ? "auto" : text_to_cstring(PG_GETARG_TEXT_PP(1)),
+					 PG_ARGISNULL(2) ? NULL : PG_GETARG_JSONB_P(2), false, &options);
+	sketch = pyn_sketch_from_datum(PG_GETARG_DATUM(0));
+	PG_RETURN_DATUM(pyn_fit_sketch(sketch, &options.fit, "the sketch"));
+}
+
+static Jsonb *
+describe_parameters(const PynDetector *detector)
+{
+	PynJson		json = {0};
+
+	pyn_json_open_object(&json, NULL);
+	for (int i = 0; i < detector->parameter_count; i++)
+	{
+		const PynParameter *parameter = &detector->parameters[i];
+
+		pyn_json_open_object(&json, parameter->name);
+		pyn_json_number(&json, "default", parameter->initial);
+		pyn_json_number(&json, "minimum", parameter->minimum);
+		pyn_json_number(&json, "maximum", parameter->maximum);
+		pyn_json_text(&json, "description", parameter->description);
+		pyn_json_close_object(&json);
+	}
+	pyn_json_close_object(&json);
+	return JsonbValueToJsonb(json.result);
+}
+
+/*
+ * algorithms() → TABLE(algorithm text, description text, options jsonb, source text)
+ */
+Datum
+pyn_algorithms(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *info = (ReturnSetInfo *) fcinfo->resultinfo;
+	Datum		values[4];
+	bool		nulls[4] = {false};
+
+	InitMaterializedSRF(fcinfo, 0);
+	values[0] = CStringGetTextDatum("auto");
+	values[1] = CStringGetTextDatum("chooses for you; now always " AUTO_ALGORITHM);
+	values[2] = JsonbPGetDatum(describe_parameters(pyn_find_detector(AUTO_ALGORITHM)));
+	values[3] = (Datum) 0;
+	nulls[3] = true;
+	tuplestore_putvalues(info->setResult, info->setDesc, values, nulls);
+	nulls[3] = false;
+	for (int i = 0; i < pyn_detector_count; i++)
+	{
+		values[0] = CStringGetTextDatum(pyn_detectors[i]->name);
+		values[1] = CStringGetTextDatum(pyn_detectors[i]->description);
+		values[2] = JsonbPGetDatum(describe_parameters(pyn_detectors[i]));
+		values[3] = CStringGetTextDatum(pyn_detectors[i]->source);
+		tuplestore_putvalues(info->setResult, info->setDesc, values, nulls);
+	}
+	return (Datum) 0;
+}

@@ -1,0 +1,23 @@
+/*
+ * math.h
+ *		Elementary functions that give the same bits on every CPU.
+ *
+ * glibc's log and exp change bits between the variants that it picks at run time (AVX2, FMA), so fit and score call
+ * these instead.  They use only IEEE 754 addition, multiplication and division, in one fixed order, compiled with
+ * -ffp-contract=off.
+ */
+#ifndef PYN_MATH_H
+#define PYN_MATH_H
+
+#include "kernel/port.h"
+
+extern double pyn_log(double x);	/* natural logarithm; -inf for 0, NaN for x < 0 */
+extern double pyn_log2(double x);
+extern double pyn_exp(double x);	/* 0 below -745, inf above 709.8 */
+extern double pyn_exp2(double x);
+extern double pyn_pow(double x, double y);	/* x ≥ 0; exp(y log x) with the error of log and exp only, about 1e-15·|y log x| relative */
+extern double pyn_asinh(double x);
+
+/* sqrt is correctly rounded by IEEE 754 on every CPU: the library's may be used. */
+
+#endif							/* PYN_MATH_H */

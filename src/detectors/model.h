@@ -1,0 +1,153 @@
+/*
+ * model.h
+ *		The model: a value that says how rows become features, how a detector scores them, and what the score means.
+ *
+ * Free of SQL.  model_format.c reads and writes the bytes, encoding.c makes features of cells, model_fit.c fits a model
+ * from a sketch; model_type.c wraps it as an SQL type.
+ */
+#ifndef PYN_MODEL_H
+#define PYN_MODEL_H
+
+#include "detectors/calibration.h"
+#include "detectors/detector.h"
+#include "kernel/hash.h"
+#include "sketch/sketch.h"
+
+#define PYN_MODEL_MAGIC 0x4D4E5950	/* "PYNM" */
+#define PYN_MODEL_VERSION 1
+#define PYN_MODEL_DIGEST 8		/* where its digest lies */
+#define PYN_MODEL_BODY 24		/* and where what it covers begins */
+#define PYN_ZONE_SIZE 64
+#define PYN_MAX_CATEGORIES 4096 /* kept per column; rarer ones count as unseen */
+#define PYN_FEW_CATEGORIES 1000 /* text with more is left out unless it was named */
+#define PYN_NAMES_TEXT 32		/* bytes of a category's text */
+#define PYN_REFERENCE_LOW 0.01	/* the normal range is that of the central 98 % of the training rows */
+
+/* How a column becomes a number; stored, so the numbers stay. */
+typedef enum PynEncoding
+{
+	PYN_ENCODE_VALUE = 1,		/* the number itself; times in seconds */
+	PYN_ENCODE_HOUR = 2,		/* time of day in hours, 0 to 24 */
+	PYN_ENCODE_WEEKDAY = 3,		/* rarity of the day of the week */
+	PYN_ENCODE_RARITY = 4,		/* rarity of a category: -log2 of its share, in quarters of a bit */
+	PYN_ENCODE_MISSING = 5,		/* 1 where the column has no finite value, else 0 */
+	PYN_ENCODE_LAST = PYN_ENCODE_MISSING
+} PynEncoding;
+
+/* Why a column takes part or not. */
+typedef enum PynColumnUse
+{
+	PYN_USED = 0,
+	PYN_CONSTANT = 1,
+	PYN_ALL_MISSING = 2,
+	PYN_MANY_CATEGORIES = 3,
+	PYN_COLUMN_USE_LAST = PYN_MANY_CATEGORIES
+} PynColumnUse;
+
+typedef struct PynModelColumn
+{
+	char		name[PYN_NAME_SIZE];	/* UTF-8 */
+	PynKind		kind;
+	PynColumnUse use;
+	int			origin;			/* while it is fitted: the sketch's column */
+} PynModelColumn;
+
+typedef struct PynFeature
+{
+	int			column;
+	PynEncoding encoding;
+	double		centre;			/* median; of a category the rarity of the most frequent one */
+	double		low;			/* the normal range */
+	double		high;
+
+	/* Of rarities: the categories by rising hash (weekdays: 1 for Sunday to 7), and what any other has. */
+	int			category_count;
+	uint64	   *hashes;
+	double	   *rarities;
+	double		unseen;
+	uint64		commonest;
+	char		commonest_text[PYN_NAMES_TEXT + 1];	/* UTF-8; empty when it is not known */
+} PynFeature;
+
+typedef struct PynModel
+{
+	PynDigest	digest;
+	Size		length;			/* of the flat bytes */
+	const PynDetector *detector;
+	void	   *state;			/* the detector's */
+	uint64		seed;
+	double		contamination;
+	double		threshold;		/* rows are flagged from this score on; NaN: by p-value ≤ contamination */
+	int64		rows;			/* of the relation */
+	uint32		training_rows;	/* of the sample */
+	char		zone_name[PYN_ZONE_SIZE];
+	int			column_count;
+	PynModelColumn *columns;
+	int			feature_count;
+	PynFeature *features;
+	PynCalibration calibration;
+
+	/* Seconds east of UTC of the model's time zone at a moment; NULL: UTC.  Set by the server. */
+	int64		(*zone_offset) (const void *zone, int64 unix_seconds);
+	const void *zone;
+	Size		parameter_bytes;
+} PynModel;
+
+/* What a row's score means. */
+typedef enum PynSeverity
+{
+	PYN_SEVERITY_NONE,
+	PYN_SEVERITY_LOW,
+	PYN_SEVERITY_MEDIUM,
+	PYN_SEVERITY_HIGH,
+	PYN_SEVERITY_CRITICAL
+} PynSeverity;
+
+typedef struct PynVerdict
+{
+	double		raw;
+	double		score;
+	double		p_value;
+	bool		is_anomaly;
+	PynSeverity severity;
+} PynVerdict;
+
+/* encoding.c */
+extern double pyn_encode_cell(const PynModel *model, const PynFeature *feature, PynCell cell);
+extern uint64 pyn_weekday(const PynModel *model, const PynFeature *feature, PynCell cell);
+extern void pyn_encode_row(const PynModel *model, const PynCell *cells, double *features);
+
+/* cells[column * stride + row] → features[feature * stride + row] */
+extern void pyn_encode_block(const PynModel *model, const PynCell *cells, int stride, int rows, double *features);
+extern void pyn_choose_features(PynModel *model, const PynSketch *sketch, bool all_text);
+
+/* model_fit.c */
+typedef struct PynFitOptions
+{
+	const PynDetector *detector;
+	double		settings[PYN_MAX_PARAMETERS];
+	uint64		seed;
+	double		contamination;
+	double		threshold;
+	const char *zone_name;
+	int64		(*zone_offset) (const void *zone, int64 unix_seconds);
+	const void *zone;
+	const char *label;			/* a column that is never a feature (UTF-8), or NULL */
+	bool		all_text;		/* text takes part however many categories it has */
+} PynFitOptions;
+
+/* Fits a model and appends its bytes; `sketch` is settled.  *model gives what was chosen, also when NULL is not returned. */
+extern const char *pyn_model_fit(const PynSketch *sketch, const PynFitOptions *options, PynModel **model,
+								 PynWriter *writer);
+extern PynVerdict pyn_judge(const PynModel *model, double raw);
+extern bool pyn_all_missing(const PynModel *model, const PynCell *cells, int stride);
+
+/* model_format.c */
+extern void pyn_model_write_head(const PynModel *model, PynWriter *writer);
+extern void pyn_model_finish(PynWriter *writer, Size origin);
+extern const char *pyn_model_read(const void *data, Size length, PynModel **model);
+
+/* explanation.c: each feature's share of what makes a row odd; they sum to 1. */
+extern void pyn_contributions(const PynModel *model, const PynCell *cells, double *shares);
+
+#endif							/* PYN_MODEL_H */

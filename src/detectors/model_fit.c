@@ -1,0 +1,175 @@
+/*
+ * model_fit.c
+ *		Fits a model from a sketch, and judges raw scores by it.
+ */
+#include "kernel/port.h"
+#include "detectors/model.h"
+
+/* The model's columns are the sketch's, without the key's and the label. */
+static void
+set_columns(PynModel *model, const PynSketch *sketch, const char *label)
+{
+	model->columns = pyn_new0(PynModelColumn, sketch->column_count);
+	for (int i = 0; i < sketch->column_count; i++)
+	{
+		PynModelColumn *column = &model->columns[model->column_count];
+
+		if (sketch->columns[i].is_key || (label != NULL && strcmp(sketch->columns[i].name, label) == 0))
+			continue;
+		memcpy(column->name, sketch->columns[i].name, PYN_NAME_SIZE);
+		column->kind = sketch->columns[i].kind;
+		column->origin = i;
+		model->column_count++;
+	}
+}
+
+/* Encodes the sampled rows. */
+static void
+make_training(const PynModel *model, const PynSketch *sketch, PynTraining *training)
+{
+	const PynSample *sample = &sketch->sample;
+	int			rows = (int) sample->count;
+	PynCell    *cells = pyn_new(PynCell, model->column_count);
+	double	   *row_values = pyn_new(double, model->feature_count);
+	double	   *values = pyn_new(double, (Size) model->feature_count * rows);
+	int64	   *weights = pyn_new(int64, rows);
+	double	   *centres = pyn_new(double, model->feature_count);
+
+	training->total_weight = 0;
+	for (int row = 0; row < rows; row++)
+	{
+		if (row % 1024 == 0)
+			CHECK_FOR_INTERRUPTS();
+		for (int column = 0; column < model->column_count; column++)
+			cells[column] = pyn_sample_cell(sample, row, model->columns[column].origin);
+		pyn_encode_row(model, cells, row_values);
+		for (int feature = 0; feature < model->feature_count; feature++)
+			values[(Size) feature * rows + row] = row_values[feature];
+		weights[row] = sample->rows[row].weight;
+		training->total_weight += weights[row];
+	}
+	for (int feature = 0; feature < model->feature_count; feature++)
+		centres[feature] = model->features[feature].centre;
+	training->rows = rows;
+	training->features = model->feature_count;
+	training->values = values;
+	training->weights = weights;
+	training->centres = centres;
+	pfree(cells);
+	pfree(row_values);
+}
+
+/* Scores the training rows and learns what scores mean. */
+static void
+calibrate(PynModel *model, const PynTraining *training)
+{
+	double	   *scores = pyn_new(double, training->rows);
+
+	for (int start = 0; start < training->rows; start += PYN_SCORE_BLOCK)
+	{
+		CHECK_FOR_INTERRUPTS();
+		model->detector->score_block(model->state, training->values + start, training->rows,
+									 Min(PYN_SCORE_BLOCK, training->rows - start), scores + start);
+	}
+	pyn_calibration_fit(&model->calibration, scores, training->weights, training->rows);
+	pfree(scores);
+}
+
+/*
+ * pyn_model_fit fits a model to a settled sketch and appends its bytes.  Returns NULL, or why it cannot.
+ */
+const char *
+pyn_model_fit(const PynSketch *sketch, const PynFitOptions *options, PynModel **result, PynWriter *writer)
+{
+	PynModel   *model = palloc0(sizeof(PynModel));
+	PynTraining training = {.seed = options->seed};
+	PynWriter	parameters;
+	PynReader	reader;
+	Size		origin = writer->length;
+	const char *problem;
+
+	*result = model;
+	model->detector = options->detector;
+	model->seed = options->seed;
+	model->contamination = options->contamination;
+	model->threshold = options->threshold;
+	model->rows = sketch->rows;
+	model->training_rows = sketch->sample.count;
+	model->zone_offset = options->zone_offset;
+	model->zone = options->zone;
+	Assert(strlen(options->zone_name) < PYN_ZONE_SIZE);
+	strcpy(model->zone_name, options->zone_name);
+	set_columns(model, sketch, options->label);
+	if (sketch->rows == 0)
+		return "there are no rows";
+	pyn_choose_features(model, sketch, options->all_text);
+	if (model->feature_count == 0)
+		return "no column varies";
+	if (model->feature_count > PYN_MAX_FEATURES)
+		return "there are too many columns";
+
+	make_training(model, sketch, &training);
+	pyn_writer_init(&parameters, 65536);
+	model->detector->fit(&training, options->settings, &parameters);
+	pyn_reader_init(&reader, parameters.data, parameters.length);
+	problem = model->detector->open(&reader, model->feature_count, &model->state);
+	if (problem != NULL || pyn_reader_left(&reader) > 0)
+		return problem != NULL ? problem : "the detector wrote more than it reads";
+	model->parameter_bytes = parameters.length;
+	calibrate(model, &training);
+
+	pyn_model_write_head(model, writer);
+	pyn_calibration_write(&model->calibration, writer);
+	pyn_write_u32(writer, (uint32) parameters.length);
+	pyn_write_bytes(writer, parameters.data, parameters.length);
+	pyn_model_finish(writer, origin);
+	pfree(parameters.data);
+	pfree((void *) training.values);
+	pfree((void *) training.weights);
+	pfree((void *) training.centres);
+	return NULL;
+}
+
+/*
+ * pyn_judge gives a raw score its meaning under the model's contamination and threshold.
+ */
+PynVerdict
+pyn_judge(const PynModel *model, double raw)
+{
+	PynVerdict	verdict;
+	double		c = model->contamination;
+
+	verdict.raw = raw;
+	verdict.score = pyn_score(&model->calibration, raw);
+	verdict.p_value = pyn_p_value(&model->calibration, raw);
+	if (model->threshold == model->threshold)
+		verdict.is_anomaly = verdict.score >= model->threshold;
+	else
+		verdict.is_anomaly = verdict.p_value <= c;
+	if (!verdict.is_anomaly)
+		verdict.severity = verdict.p_value <= 3 * c ? PYN_SEVERITY_LOW : PYN_SEVERITY_NONE;
+	else if (verdict.p_value <= c / 100)
+		verdict.severity = PYN_SEVERITY_CRITICAL;
+	else if (verdict.p_value <= c / 10)
+		verdict.severity = PYN_SEVERITY_HIGH;
+	else
+		verdict.severity = verdict.p_value <= c ? PYN_SEVERITY_MEDIUM : PYN_SEVERITY_LOW;
+	return verdict;
+}
+
+/*
+ * pyn_all_missing says whether a row has no value in any column that the model uses: there is nothing to score then.
+ */
+bool
+pyn_all_missing(const PynModel *model, const PynCell *cells, int stride)
+{
+	for (int i = 0; i < model->feature_count; i++)
+	{
+		int			column = model->features[i].column;
+		PynCell		cell = cells[(Size) column * stride];
+
+		if (pyn_kind_is_text(model->columns[column].kind) ? cell.hash != 0 : pyn_is_finite(cell.number))
+			return false;
+	}
+	return true;
+}

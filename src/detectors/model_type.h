@@ -1,0 +1,64 @@
+/*
+ * model_type.h
+ *		pynomaly.model as an SQL value, and what calls share: options, names, verdicts and reasons as people read them.
+ */
+#ifndef PYN_MODEL_TYPE_H
+#define PYN_MODEL_TYPE_H
+
+#include "kernel/port.h"
+
+#include "fmgr.h"
+#include "utils/array.h"
+#include "utils/jsonb.h"
+
+#include "detectors/model.h"
+#include "kernel/json_writer.h"
+
+/* The model of a datum, in the current memory context, ready to score. */
+extern PynModel *pyn_model_from_datum(Datum value);
+
+/*
+ * Finds a model by its name.  Set by the composition root to what the registry of models offers; NULL: no name exists.
+ * The answer is a pynomaly.model in the current memory context.
+ */
+typedef Datum (*PynModelResolver) (const char *name);
+extern PGDLLEXPORT PynModelResolver pyn_model_resolver;
+extern Datum pyn_resolve_model(const char *name);
+
+/* fit.c: what the calls that fit or detect take beside their data. */
+typedef enum PynExplain
+{
+	PYN_EXPLAIN_FLAGGED,
+	PYN_EXPLAIN_ALL,
+	PYN_EXPLAIN_NONE
+} PynExplain;
+
+typedef struct PynCallOptions
+{
+	PynFitOptions fit;
+	bool		sample_text;
+	PynExplain	explain;
+	char	   *label;			/* in the server's encoding, or NULL */
+	bool		threshold_given;
+} PynCallOptions;
+
+/* Options of fit (`contamination` among them) or, when `detecting`, of detect, where it is an argument of its own. */
+extern void pyn_call_options(const char *algorithm, Jsonb *json, bool detecting, PynCallOptions *options);
+
+/* Options of detect with a given model: nothing that fitting needs. */
+extern void pyn_scoring_options(Jsonb *json, PynCallOptions *options);
+extern double pyn_check_contamination(double contamination);
+
+/* Fits, or raises the error that says why not; the bytes are a datum in the current memory context. */
+extern Datum pyn_fit_sketch(const PynSketch *sketch, const PynFitOptions *options, const char *what);
+extern void pyn_set_zone(PynModel *model);
+
+/* reasons.c */
+extern const char *pyn_severity_name(PynSeverity severity);
+
+/* Appends an array of reasons; texts hold the text cells' texts (UTF-8). */
+extern void pyn_put_reasons(PynJson *json, const char *name, const PynModel *model, const PynCell *cells,
+							const PynText *texts);
+extern Jsonb *pyn_reasons(const PynModel *model, const PynCell *cells, const PynText *texts);
+
+#endif							/* PYN_MODEL_TYPE_H */

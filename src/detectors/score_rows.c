@@ -1,0 +1,369 @@
+/*
+ * score_rows.c
+ *		Scores the rows of a source in blocks and gives them as a result set.
+ *
+ * Rows are copied into a block, scored together and written out; the block's memory is reset then, so memory does not
+ * grow with the table.  Flagged rows that are wanted worst first go through PostgreSQL's own sort, which spills to disk.
+ */
+#include "kernel/port.h"
+
+#include "access/htup_details.h"
+#include "catalog/pg_type.h"
+#include "executor/executor.h"
+#include "funcapi.h"
+#include "utils/builtins.h"
+#include "utils/date.h"
+#include "utils/datetime.h"
+#include "utils/json.h"
+#include "utils/lsyscache.h"
+#include "utils/numeric.h"
+#include "utils/tuplesort.h"
+#include "utils/typcache.h"
+
+#include "detectors/score_rows.h"
+
+#define RESULT_COLUMNS 7
+#define SORT_COLUMNS 2			/* raw score and number of the row come before the result's columns */
+
+enum
+{
+	RESULT_KEY,
+	RESULT_SCORE,
+	RESULT_P_VALUE,
+	RESULT_IS_ANOMALY,
+	RESULT_SEVERITY,
+	RESULT_REASONS,
+	RESULT_STATE,
+	RESULT_ROW					/* of flagged rows only */
+};
+
+typedef struct Work
+{
+	const PynScoring *scoring;
+	const PynModel *model;
+	PynSource  *source;
+	Tuplestorestate *result;
+	TupleDesc	result_type;
+	Tuplesortstate *sort;
+	TupleTableSlot *sort_slot;
+	int64		rows_done;		/* before the block */
+	int			rows;			/* in the block */
+	MinimalTuple tuples[PYN_SCORE_BLOCK];
+	PynCell    *cells;			/* column-major */
+	PynCell    *row_cells;
+	PynText    *row_texts;
+	double	   *features;
+	double		raw[PYN_SCORE_BLOCK];
+	TupleTableSlot *slot;		/* to read a tuple of the block */
+	MemoryContext block_context;
+	MemoryContext row_context;	/* for one row that is written */
+	TupleDesc	row_type;		/* of the row itself, for jsonb */
+	Datum		severities[PYN_SEVERITY_CRITICAL + 1];
+	Datum		scored;
+	Datum		missing;
+	bool		needs_tuple;	/* the key cannot be told without the row */
+} Work;
+
+/* ---------------------------------------------------------------- keys */
+
+static void
+set_string(JsonbValue *value, char *text)
+{
+	value->type = jbvString;
+	value->val.string.val = text;
+	value->val.string.len = strlen(text);
+}
+
+/* A key's value in JSON: numbers and booleans as such, times as ISO 8601, all else as text. */
+static void
+key_value(Oid type, Datum datum, JsonbValue *value)
+{
+	Oid			output;
+	bool		is_varlena;
+
+	switch (type)
+	{
+		case INT2OID:
+		case INT4OID:
+		case INT8OID:
+			value->type = jbvNumeric;
+			value->val.numeric = int64_to_numeric(type == INT2OID ? DatumGetInt16(datum) :
+												  type == INT4OID ? DatumGetInt32(datum) : DatumGetInt64(datum));
+			break;
+		case FLOAT4OID:
+		case FLOAT8OID:
+			pyn_double_to_jsonb_value(type == FLOAT4OID ? DatumGetFloat4(datum) : DatumGetFloat8(datum), value);
+			break;
+		case NUMERICOID:
+			if (numeric_is_nan(DatumGetNumeric(datum)) || numeric_is_inf(DatumGetNumeric(datum)))
+				set_string(value, DatumGetCString(DirectFunctionCall1(numeric_out, datum)));
+			else
+			{
+				value->type = jbvNumeric;
+				value->val.numeric = DatumGetNumeric(datum);
+			}
+			break;
+		case BOOLOID:
+			value->type = jbvBool;
+			value->val.boolean = DatumGetBool(datum);
+			break;
+		case DATEOID:
+		case TIMEOID:
+		case TIMESTAMPOID:
+		case TIMESTAMPTZOID:
+			set_string(value, JsonEncodeDateTime(palloc(MAXDATELEN + 1), datum, type, NULL));
+			break;
+		default:
+			getTypeOutputInfo(type, &output, &is_varlena);
+			set_string(value, OidOutputFunctionCall(output, datum));
+			break;
+	}
+}
+
+/* The relation a row lies in, qualified. */
+static char *
+relation_name(Oid relation)
+{
+	return quote_qualified_identifier(get_namespace_name(get_rel_namespace(relation)), get_rel_name(relation));
+}
+
+static Datum
+make_key(const Work *work, int64 row_number)
+{
+	const PynSource *source = work->source;
+	PynJson		json = {0};
+	JsonbValue	value;
+	int			place = source->row_type->natts - 2;	/* of ctid and tableoid, where they are read */
+
+	pyn_json_open_object(&json, NULL);
+	switch (source->key_kind)
+	{
+		case PYN_KEY_COLUMNS:
+			for (int i = 0; i < source->key_count; i++)
+			{
+				const PynKeyColumn *key = &source->keys[i];
+
+				if (work->slot->tts_isnull[key->position])
+				{
+					pyn_json_null(&json, key->name);
+					continue;
+				}
+				key_value(key->type, work->slot->tts_values[key->position], &value);
+				pyn_json_value(&json, key->name, &value);
+			}
+			break;
+		case PYN_KEY_PARTITION_CTID:
+			pyn_json_text(&json, "tableoid", relation_name(DatumGetObjectId(work->slot->tts_values[place + 1])));
+			/* FALLTHROUGH */
+		case PYN_KEY_CTID:
+			key_value(TIDOID, work->slot->tts_values[place], &value);
+			pyn_json_value(&json, "ctid", &value);
+			break;
+		case PYN_KEY_ROW_NUMBER:
+			pyn_json_integer(&json, "row", row_number);
+			break;
+	}
+	pyn_json_close_object(&json);
+	return JsonbPGetDatum(JsonbValueToJsonb(json.result));
+}
+
+/* The row itself, without ctid and tableoid. */
+static Datum
+make_row(const Work *work)
+{
+	HeapTuple	tuple = heap_form_tuple(work->row_type, work->slot->tts_values, work->slot->tts_isnull);
+	Datum		json = DirectFunctionCall1(row_to_json, HeapTupleGetDatum(tuple));
+
+	return DirectFunctionCall1(jsonb_in, CStringGetDatum(TextDatumGetCString(json)));
+}
+
+static TupleDesc
+make_row_type(const PynSource *source)
+{
+	TupleDesc	type = CreateTemplateTupleDesc(source->row_columns);
+
+	for (int i = 0; i < source->row_columns; i++)
+		TupleDescCopyEntry(type, i + 1, source->row_type, i + 1);
+	return BlessTupleDesc(type);
+}
+
+/* ---------------------------------------------------------------- rows out */
+
+static void
+write_row(Work *work, int row, bool is_missing)
+{
+	const PynScoring *scoring = work->scoring;
+	Datum		all_values[SORT_COLUMNS + RESULT_COLUMNS + 1];
+	bool		all_nulls[SORT_COLUMNS + RESULT_COLUMNS + 1] = {false};
+	Datum	   *values = all_values + SORT_COLUMNS;
+	bool	   *nulls = all_nulls + SORT_COLUMNS;
+	PynVerdict	verdict = {0};
+	int64		row_number = work->rows_done + row + 1;
+	bool		explained;
+
+	if (!is_missing)
+		verdict = pyn_judge(work->model, work->raw[row]);
+	if (scoring->flagged_only && !verdict.is_anomaly)
+		return;
+	explained = !is_missing && (scoring->explain == PYN_EXPLAIN_ALL ||
+								(scoring->explain == PYN_EXPLAIN_FLAGGED && verdict.is_anomaly));
+	if (explained || scoring->flagged_only || work->needs_tuple)
+	{
+		ExecStoreMinimalTuple(work->tuples[row], work->slot, false);
+		slot_getallattrs(work->slot);
+	}
+
+	values[RESULT_KEY] = make_key(work, row_number);
+	values[RESULT_SCORE] = Float8GetDatum(verdict.score);
+	values[RESULT_P_VALUE] = Float8GetDatum(verdict.p_value);
+	nulls[RESULT_SCORE] = nulls[RESULT_P_VALUE] = is_missing;
+	values[RESULT_IS_ANOMALY] = BoolGetDatum(verdict.is_anomaly);
+	values[RESULT_SEVERITY] = work->severities[verdict.severity];
+	nulls[RESULT_REASONS] = !explained;
+	values[RESULT_REASONS] = (Datum) 0;
+	if (explained)
+	{
+		pyn_source_cells(work->source, work->slot, work->row_cells, work->row_texts);
+		values[RESULT_REASONS] = JsonbPGetDatum(pyn_reasons(work->model, work->row_cells, work->row_texts));
+	}
+	values[RESULT_STATE] = is_missing ? work->missing : work->scored;
+	if (!scoring->flagged_only)
+	{
+		tuplestore_putvalues(work->result, work->result_type, values, nulls);
+		return;
+	}
+	values[RESULT_ROW] = make_row(work);
+	all_values[0] = Float8GetDatum(verdict.raw);
+	all_values[1] = Int64GetDatum(row_number);
+	ExecClearTuple(work->sort_slot);
+	memcpy(work->sort_slot->tts_values, all_values, sizeof(all_values));
+	memcpy(work->sort_slot->tts_isnull, all_nulls, sizeof(all_nulls));
+	ExecStoreVirtualTuple(work->sort_slot);
+	tuplesort_puttupleslot(work->sort, work->sort_slot);
+	ExecClearTuple(work->sort_slot);
+}
+
+static void
+flush_block(Work *work)
+{
+	const PynModel *model = work->model;
+	MemoryContext old;
+
+	if (work->rows == 0)
+		return;
+	CHECK_FOR_INTERRUPTS();
+	old = MemoryContextSwitchTo(work->block_context);
+	pyn_encode_block(model, work->cells, PYN_SCORE_BLOCK, work->rows, work->features);
+	model->detector->score_block(model->state, work->features, PYN_SCORE_BLOCK, work->rows, work->raw);
+	MemoryContextSwitchTo(work->row_context);
+	for (int row = 0; row < work->rows; row++)
+	{
+		write_row(work, row, pyn_all_missing(model, work->cells + row, PYN_SCORE_BLOCK));
+		ExecClearTuple(work->slot);
+		MemoryContextReset(work->row_context);
+	}
+	MemoryContextSwitchTo(old);
+	work->rows_done += work->rows;
+	work->rows = 0;
+	MemoryContextReset(work->block_context);
+}
+
+static void
+collect_row(void *state, TupleTableSlot *slot)
+{
+	Work	   *work = state;
+	MemoryContext old = MemoryContextSwitchTo(work->block_context);
+
+	pyn_source_cells(work->source, slot, work->row_cells, NULL);
+	for (int column = 0; column < work->source->column_count; column++)
+		work->cells[(Size) column * PYN_SCORE_BLOCK + work->rows] = work->row_cells[column];
+	work->tuples[work->rows] = ExecCopySlotMinimalTuple(slot);
+	work->rows++;
+	MemoryContextSwitchTo(old);
+	if (work->rows == PYN_SCORE_BLOCK)
+		flush_block(work);
+}
+
+/* ---------------------------------------------------------------- worst first */
+
+static void
+begin_sort(Work *work)
+{
+	TupleDesc	type = CreateTemplateTupleDesc(SORT_COLUMNS + RESULT_COLUMNS + 1);
+	AttrNumber	columns[SORT_COLUMNS] = {1, 2};
+	Oid			operators[SORT_COLUMNS];
+	Oid			collations[SORT_COLUMNS] = {InvalidOid, InvalidOid};
+	bool		nulls_first[SORT_COLUMNS] = {false, false};
+
+	TupleDescInitEntry(type, 1, "raw", FLOAT8OID, -1, 0);
+	TupleDescInitEntry(type, 2, "number", INT8OID, -1, 0);
+	for (int i = 0; i < RESULT_COLUMNS + 1; i++)
+		TupleDescCopyEntry(type, SORT_COLUMNS + i + 1, work->result_type, i + 1);
+	operators[0] = lookup_type_cache(FLOAT8OID, TYPECACHE_GT_OPR)->gt_opr;
+	operators[1] = lookup_type_cache(INT8OID, TYPECACHE_LT_OPR)->lt_opr;
+	work->sort = tuplesort_begin_heap(type, SORT_COLUMNS, columns, operators, collations, nulls_first, work_mem, NULL,
+									  work->scoring->limit >= 0 ? TUPLESORT_ALLOWBOUNDED : TUPLESORT_NONE);
+	if (work->scoring->limit > 0)
+		tuplesort_set_bound(work->sort, work->scoring->limit);
+	work->sort_slot = MakeSingleTupleTableSlot(type, &TTSOpsVirtual);
+}
+
+static void
+end_sort(Work *work)
+{
+	TupleTableSlot *slot = MakeSingleTupleTableSlot(work->sort_slot->tts_tupleDescriptor, &TTSOpsMinimalTuple);
+	int64		left = work->scoring->limit;
+
+	tuplesort_performsort(work->sort);
+	while (left != 0 && tuplesort_gettupleslot(work->sort, true, false, slot, NULL))
+	{
+		CHECK_FOR_INTERRUPTS();
+		slot_getallattrs(slot);
+		tuplestore_putvalues(work->result, work->result_type, slot->tts_values + SORT_COLUMNS,
+							 slot->tts_isnull + SORT_COLUMNS);
+		left--;
+	}
+	tuplesort_end(work->sort);
+	ExecDropSingleTupleTableSlot(slot);
+	ExecDropSingleTupleTableSlot(work->sort_slot);
+}
+
+/*
+ * pyn_score_rows reads the source's rows and puts the scored ones into the function's result set.
+ */
+void
+pyn_score_rows(const PynScoring *scoring, ReturnSetInfo *info)
+{
+	Work	   *work = palloc0(sizeof(Work));
+	PynSource  *source = scoring->source;
+
+	work->scoring = scoring;
+	work->model = scoring->model;
+	work->source = source;
+	work->result = info->setResult;
+	work->result_type = info->setDesc;
+	work->cells = pyn_new(PynCell, (Size) source->column_count * PYN_SCORE_BLOCK);
+	work->row_cells = pyn_new(PynCell, source->column_count);
+	work->row_texts = pyn_new0(PynText, source->column_count);
+	work->features = pyn_new(double, (Size) work->model->feature_count * PYN_SCORE_BLOCK);
+	work->slot = MakeSingleTupleTableSlot(source->row_type, &TTSOpsMinimalTuple);
+	work->block_context = AllocSetContextCreate(CurrentMemoryContext, "pynomaly block", ALLOCSET_DEFAULT_SIZES);
+	work->row_context = AllocSetContextCreate(CurrentMemoryContext, "pynomaly result row", ALLOCSET_DEFAULT_SIZES);
+	work->needs_tuple = source->key_kind != PYN_KEY_ROW_NUMBER;
+	for (int severity = PYN_SEVERITY_NONE; severity <= PYN_SEVERITY_CRITICAL; severity++)
+		work->severities[severity] = CStringGetTextDatum(pyn_severity_name(severity));
+	work->scored = CStringGetTextDatum("scored");
+	work->missing = CStringGetTextDatum("missing");
+	if (scoring->flagged_only)
+	{
+		work->row_type = make_row_type(source);
+		begin_sort(work);
+	}
+	pyn_source_scan_again(source, collect_row, work);
+	flush_block(work);
+	if (scoring->flagged_only)
+		end_sort(work);
+	ExecDropSingleTupleTableSlot(work->slot);
+	MemoryContextDelete(work->block_context);
+	MemoryContextDelete(work->row_context);
+}
