@@ -60,7 +60,7 @@ $(EXTENSION_SQL): $(SQL_PARTS) $(wildcard src/*/sql) pynomaly.control Makefile
 	  for part in $(SQL_PARTS); do printf '\n-- %s\n' "$$part"; cat "$$part"; done; } >$@.new
 	mv $@.new $@
 
-.PHONY: test archcheck demo demo-stop
+.PHONY: test archcheck demo demo-stop print-domains
 
 test:
 	test/run
@@ -73,3 +73,7 @@ demo:
 
 demo-stop:
 	scripts/demo stop
+
+# For the tests.
+print-domains:
+	@echo $(DOMAIN_ORDER)

@@ -60,21 +60,67 @@ typedef size_t Size;
 #define UINT64CONST(x) (x##UL)
 #define CHECK_FOR_INTERRUPTS() ((void) 0)
 
-/* The standalone build ends a run that is out of memory: its inputs are small. */
+/*
+ * Blocks are linked, so that a program that parses a hundred thousand values can free what a failed parse left, as a
+ * memory context would; each is malloc'd by itself and of exact size.  Out of memory ends the program.
+ */
+typedef struct PynStandaloneBlock
+{
+	struct PynStandaloneBlock *next;
+	struct PynStandaloneBlock *previous;
+} PynStandaloneBlock;
+
+__attribute__((weak)) PynStandaloneBlock *pyn_standalone_blocks;
+
+static inline void
+pyn_standalone_free(void *pointer)
+{
+	PynStandaloneBlock *block = (PynStandaloneBlock *) pointer - 1;
+
+	if (block->next != NULL)
+		block->next->previous = block->previous;
+	if (block->previous != NULL)
+		block->previous->next = block->next;
+	else
+		pyn_standalone_blocks = block->next;
+	free(block);
+}
+
 static inline void *
 pyn_standalone_alloc(void *pointer, Size size)
 {
-	void	   *block = realloc(pointer, size ? size : 1);
+	PynStandaloneBlock *old = pointer != NULL ? (PynStandaloneBlock *) pointer - 1 : NULL;
+	PynStandaloneBlock *block = realloc(old, sizeof(PynStandaloneBlock) + size);
 
 	if (block == NULL)
 		abort();
-	return block;
+	if (old == NULL)
+	{
+		block->previous = NULL;
+		block->next = pyn_standalone_blocks;
+		pyn_standalone_blocks = block;
+	}
+	else if (block->previous == NULL)
+		pyn_standalone_blocks = block;
+	if (block->previous != NULL)
+		block->previous->next = block;
+	if (block->next != NULL)
+		block->next->previous = block;
+	return block + 1;
+}
+
+/* Frees all that was allocated and not freed. */
+static inline void
+pyn_standalone_reset(void)
+{
+	while (pyn_standalone_blocks != NULL)
+		pyn_standalone_free(pyn_standalone_blocks + 1);
 }
 
 #define palloc(size) pyn_standalone_alloc(NULL, (size))
 #define palloc0(size) memset(pyn_standalone_alloc(NULL, (size)), 0, (size))
 #define repalloc(pointer, size) pyn_standalone_alloc((pointer), (size))
-#define pfree(pointer) free(pointer)
+#define pfree(pointer) pyn_standalone_free(pointer)
 #define pyn_palloc_huge(size) palloc(size)
 #define pyn_repalloc_huge(pointer, size) repalloc((pointer), (size))
 

@@ -388,6 +388,7 @@ pyn_source_of_relation(Oid relation_id, const PynSourceOptions *options)
 					 errmsg("\"%s\" has no rows to read", RelationGetRelationName(relation)),
 					 errhint("Give a table, partitioned table, foreign table, view or materialized view.")));
 	}
+	source->context = CurrentMemoryContext;
 	source->description = (char *) relation_description(relation);
 	require_select(relation, &whole);
 	if (options->except != NULL && get_attnum(relation_id, options->except) <= 0)
@@ -459,6 +460,7 @@ pyn_source_of_query(const char *query, const PynSourceOptions *options)
 	PynSource  *source = palloc0(sizeof(PynSource));
 	Selection	selection = {.options = options};
 
+	source->context = CurrentMemoryContext;
 	source->description = "the query";
 	if (options->columns)
 		selection.columns = name_list(options->columns, "columns");
@@ -541,7 +543,13 @@ void
 pyn_source_scan(PynSource *source, PynRowFunction function, void *state)
 {
 	if (!source->rereads)
+	{
+		/* The caller may drop the memory of the first scan before the second. */
+		MemoryContext old = MemoryContextSwitchTo(source->context);
+
 		source->store = tuplestore_begin_heap(false, false, work_mem);
+		MemoryContextSwitchTo(old);
+	}
 	execute(source, function, state);
 }
 

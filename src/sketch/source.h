@@ -53,6 +53,7 @@ typedef struct PynSource
 	PynKeyColumn *keys;
 	bool		rereads;		/* a second scan under the same snapshot gives the same rows */
 	Tuplestorestate *store;		/* else: the rows of the first scan */
+	MemoryContext context;		/* that the source lives in, and the store with it */
 	List	   *left_out;		/* char *: columns that cannot take part, and why */
 } PynSource;
 

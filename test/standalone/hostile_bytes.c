@@ -1,0 +1,340 @@
+/* sources: src/kernel/bytes.c src/kernel/hash.c src/sketch/sketch.c src/sketch/column.c src/sketch/sample.c src/sketch/quantiles.c src/sketch/distinct.c src/sketch/heavy_hitters.c src/sketch/sketch_format.c src/detectors/math.c src/detectors/isolation_forest.c src/detectors/ecod.c src/detectors/algorithms.c src/detectors/calibration.c src/detectors/encoding.c src/detectors/explanation.c src/detectors/model_fit.c src/detectors/model_format.c */
+/*
+ * hostile_bytes.c
+ *		Feeds mutated sketch and model bytes to their parsers: an error or a valid value, never a crash.
+ *
+ * Every input lies in a malloc'd buffer of its exact size, so that under AddressSanitizer a read past its end ends the
+ * program.  Most mutations get a right digest again, else the checksum would hide what comes after it.  What is
+ * accepted is used: a sketch is asked for quantiles, merged and written again, and models are
+ * fitted from it; a model scores and explains rows.
+ */
+#include "kernel/port.h"
+#include "kernel/hash.h"
+#include "detectors/model.h"
+#include "sketch/sketch.h"
+
+#define MUTATIONS 100000
+#define ROWS 400
+
+static int	tests;
+static int	failures;
+
+static void
+ok(bool passed, const char *sentence)
+{
+	printf("%s %d - %s\n", passed ? "ok" : "not ok", ++tests, sentence);
+	failures += !passed;
+	fflush(stdout);
+}
+
+/* ---------------------------------------------------------------- good values to begin with */
+
+static PynSketch *
+make_sketch(bool sample_text)
+{
+	static const char *const texts[] = {"red", "green", "blau", "Ελλάδα", "", "a text longer than thirty-two bytes, cut"};
+	PynSketch  *sketch = pyn_sketch_create(5, PYN_DEFAULT_SEED, sample_text);
+	PynRandom	random = {7};
+
+	pyn_sketch_set_column(sketch, 0, "amount", PYN_KIND_NUMBER, false);
+	pyn_sketch_set_column(sketch, 1, "colour", PYN_KIND_TEXT, false);
+	pyn_sketch_set_column(sketch, 2, "at", PYN_KIND_TIMESTAMPTZ, false);
+	pyn_sketch_set_column(sketch, 3, "count", PYN_KIND_INTEGER, false);
+	pyn_sketch_set_column(sketch, 4, "id", PYN_KIND_INTEGER, true);
+	pyn_sketch_ready(sketch);
+	for (int row = 0; row < ROWS; row++)
+	{
+		PynCell		cells[5];
+		PynText		values[5];
+		uint64		key = pyn_random_next(&random);
+		const char *text = texts[pyn_random_below(&random, row % 50 == 0 ? 6 : 3)];
+
+		cells[0].number = pyn_random_double(&random) * 100;
+		values[1].data = text;
+		values[1].length = (int32) strlen(text);
+		cells[1].hash = row % 17 == 0 ? 0 : pyn_hash_bytes(text, strlen(text), 0) | 1;
+		cells[2].number = 1.7e9 + 3600.0 * row;
+		cells[3].number = row % 9;
+		if (row % 23 == 0)
+			cells[3].hash = PYN_NULL_BITS;
+		cells[4].number = row;
+		pyn_sketch_add(sketch, &key, cells, values);
+	}
+	return sketch;
+}
+
+static PynWriter
+sketch_bytes(bool sample_text)
+{
+	PynWriter	writer;
+
+	pyn_writer_init(&writer, 1024);
+	pyn_sketch_write(make_sketch(sample_text), &writer);
+	return writer;
+}
+
+static PynWriter
+model_bytes(const PynDetector *detector)
+{
+	PynSketch  *sketch = make_sketch(true);
+	PynFitOptions options = {.detector = detector, .seed = 1, .contamination = 0.02, .zone_name = "UTC"};
+	PynModel   *model;
+	PynWriter	writer;
+	const char *problem;
+
+	pyn_sketch_settle(sketch);
+	options.threshold = pyn_nan();
+	for (int i = 0; i < detector->parameter_count; i++)
+		options.settings[i] = Min(detector->parameters[i].initial, 32);
+	pyn_writer_init(&writer, 1024);
+	problem = pyn_model_fit(sketch, &options, &model, &writer);
+	if (problem != NULL)
+	{
+		printf("Bail out! %s\n", problem);
+		exit(1);
+	}
+	return writer;
+}
+
+/* ---------------------------------------------------------------- parse and use */
+
+static bool
+try_sketch(const uint8 *data, Size length)
+{
+	PynSketch  *sketch;
+	PynSketch  *other;
+	PynWriter	writer;
+
+	if (pyn_sketch_read(data, length, &sketch) != NULL)
+		return false;
+	for (int column = 0; column < sketch->column_count; column++)
+	{
+		PynQuantiles quantiles;
+
+		(void) pyn_distinct_count(&sketch->columns[column].distinct);
+		if (pyn_kind_is_text(sketch->columns[column].kind))
+			continue;
+		pyn_quantiles_open(&quantiles, sketch, column);
+		for (double share = 0; share <= 1; share += 0.125)
+			(void) pyn_quantile(&quantiles, share);
+	}
+	for (int i = 0; i < pyn_detector_count; i++)
+	{
+		PynFitOptions options = {.detector = pyn_detectors[i], .contamination = 0.02, .zone_name = "UTC"};
+		PynModel   *model;
+
+		options.threshold = pyn_nan();
+		for (int j = 0; j < pyn_detectors[i]->parameter_count; j++)
+			options.settings[j] = 4;
+		pyn_writer_init(&writer, 1024);
+		if (pyn_model_fit(sketch, &options, &model, &writer) == NULL &&
+			pyn_model_read(writer.data, writer.length, &model) != NULL)
+			abort();			/* what fit writes, read accepts */
+	}
+	pyn_writer_init(&writer, 1024);
+	pyn_sketch_write(sketch, &writer);
+	if (pyn_sketch_read(data, length, &other) != NULL || pyn_sketch_merge(sketch, other) != NULL)
+		abort();
+	return true;
+}
+
+static bool
+try_model(const uint8 *data, Size length)
+{
+	static const double numbers[] = {0, 1.5, -1e308, 1e308, 1.7e9};
+	PynModel   *model;
+
+	if (pyn_model_read(data, length, &model) != NULL)
+		return false;
+	for (int i = 0; i < (int) lengthof(numbers); i++)
+	{
+		PynCell    *cells = pyn_new(PynCell, model->column_count);
+		double	   *features = pyn_new(double, model->feature_count);
+		double	   *shares = pyn_new(double, model->feature_count);
+		double		block_raw;
+		double		raw;
+
+		for (int column = 0; column < model->column_count; column++)
+		{
+			if (pyn_kind_is_text(model->columns[column].kind))
+				cells[column].hash = (uint64) i * 77;
+			else
+				cells[column].number = numbers[(i + column) % (int) lengthof(numbers)];
+		}
+		pyn_encode_row(model, cells, features);
+		raw = model->detector->score_row(model->state, features);
+		model->detector->score_block(model->state, features, 1, 1, &block_raw);
+		if (memcmp(&raw, &block_raw, sizeof(raw)) != 0 && raw == raw)
+			abort();
+		(void) pyn_judge(model, raw);
+		pyn_contributions(model, cells, shares);
+	}
+	return true;
+}
+
+/* ---------------------------------------------------------------- mutate */
+
+static uint64
+odd_value(PynRandom *random)
+{
+	static const uint64 values[] = {
+		0, 1, 2, 0x7F, 0x80, 0xFF, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, 0x7FF0000000000000,
+		0x7FF8000000000000, 0xFFF0000000000000, 0x7FEFFFFFFFFFFFFF, 0x7FFFFFFFFFFFFFFF, 0xFFFFFFFFFFFFFFFF,
+	};
+	uint32		draw = pyn_random_below(random, (uint32) lengthof(values) + 4);
+
+	return draw < lengthof(values) ? values[draw] : pyn_random_next(random);
+}
+
+/* Changes a copy of the bytes; returns its new length, at most `room`. */
+static Size
+mutate(uint8 *bytes, Size length, Size room, PynRandom *random)
+{
+	int			changes = 1 + (int) pyn_random_below(random, 3);
+
+	for (int i = 0; i < changes && length > 0; i++)
+	{
+		/* Half of the changes hit the first bytes, where heads and lengths are. */
+		Size		reach = pyn_random_below(random, 2) ? Min(length, 512) : length;
+		Size		place = pyn_random_below(random, (uint32) reach);
+		uint64		value = odd_value(random);
+		Size		size = (Size) 1 << pyn_random_below(random, 4);
+		Size		span = 1 + pyn_random_below(random, 64);
+
+		switch (pyn_random_below(random, 6))
+		{
+			case 0:
+				bytes[place] ^= (uint8) (1 << pyn_random_below(random, 8));
+				break;
+			case 1:
+			case 2:
+				for (Size j = 0; j < size && place + j < length; j++)
+					bytes[place + j] = (uint8) (value >> (8 * j));
+				break;
+			case 3:
+				length = place;
+				break;
+			case 4:
+				/* Take a piece out. */
+				span = Min(length - place, span);
+				memmove(bytes + place, bytes + place + span, length - place - span);
+				length -= span;
+				break;
+			case 5:
+				/* Say a piece twice. */
+				span = Min(Min(length - place, room - length), span);
+				memmove(bytes + place + span, bytes + place, length - place);
+				length += span;
+				break;
+		}
+	}
+	return length;
+}
+
+/* Both formats keep their digest at 8 and what it covers from 24 on. */
+static void
+mend_digest(uint8 *bytes, Size length)
+{
+	PynDigest	digest;
+
+	if (length < PYN_MODEL_BODY)
+		return;
+	digest = pyn_digest(bytes + PYN_MODEL_BODY, length - PYN_MODEL_BODY);
+	for (int i = 0; i < 8; i++)
+	{
+		bytes[PYN_MODEL_DIGEST + i] = (uint8) (digest.low >> (8 * i));
+		bytes[PYN_MODEL_DIGEST + 8 + i] = (uint8) (digest.high >> (8 * i));
+	}
+}
+
+static void
+attack(const char *what, PynWriter good, bool (*try) (const uint8 *, Size))
+{
+	Size		room = good.length + 256;
+	uint8	   *seed_bytes = malloc(good.length);
+	uint8	   *work = malloc(room);
+	PynRandom	random = {pyn_hash_bytes(what, strlen(what), 1)};
+	int			accepted = 0;
+	int			broken_accepted = 0;
+	char		sentence[200];
+
+	memcpy(seed_bytes, good.data, good.length);
+	snprintf(sentence, sizeof(sentence), "a good %s is accepted", what);
+	ok(try(seed_bytes, good.length), sentence);
+	for (int i = 0; i < MUTATIONS; i++)
+	{
+		bool		mend = pyn_random_below(&random, 16) != 0;
+		Size		length;
+		uint8	   *exact;
+		bool		good_value;
+
+		memcpy(work, seed_bytes, good.length);
+		length = mutate(work, good.length, room, &random);
+		if (mend)
+			mend_digest(work, length);
+		exact = malloc(length > 0 ? length : 1);
+		memcpy(exact, work, length);
+		good_value = try(exact, length);
+		accepted += good_value;
+		if (!mend && good_value && (length != good.length || memcmp(exact, seed_bytes, length) != 0))
+			broken_accepted++;
+		free(exact);
+		pyn_standalone_reset();
+	}
+	printf("# %d of %d mutations of a %s of %zu bytes are valid values\n", accepted, MUTATIONS, what,
+		   (size_t) good.length);
+	snprintf(sentence, sizeof(sentence), "%d mutations of a %s are refused or are valid values", MUTATIONS, what);
+	ok(accepted > 0 && accepted < MUTATIONS, sentence);
+	snprintf(sentence, sizeof(sentence), "the checksum finds every change of a %s that does not mend it", what);
+	ok(broken_accepted == 0, sentence);
+	free(seed_bytes);
+	free(work);
+}
+
+/* Prints `count` mutations with right digests, as "<type> <hex>". */
+static void
+print_mutations(const char *type, PynWriter good, int count)
+{
+	Size		room = good.length + 256;
+	uint8	   *work = malloc(room);
+	PynRandom	random = {pyn_hash_bytes(type, strlen(type), 2)};
+
+	for (int i = 0; i < count; i++)
+	{
+		Size		length;
+
+		memcpy(work, good.data, good.length);
+		length = mutate(work, good.length, room, &random);
+		mend_digest(work, length);
+		printf("%s ", type);
+		for (Size j = 0; j < length; j++)
+			printf("%02x", work[j]);
+		printf("\n");
+	}
+	free(work);
+}
+
+/* Without arguments the attack; `print N` prints N hostile values of each type for a server to read. */
+int
+main(int argc, char **argv)
+{
+	if (argc == 3 && strcmp(argv[1], "print") == 0)
+	{
+		print_mutations("sketch", sketch_bytes(true), atoi(argv[2]));
+		print_mutations("model", model_bytes(&pyn_isolation_forest), atoi(argv[2]) / 2);
+		print_mutations("model", model_bytes(&pyn_ecod), atoi(argv[2]) - atoi(argv[2]) / 2);
+		return 0;
+	}
+	setvbuf(stdout, NULL, _IOLBF, 0);
+	attack("sketch", sketch_bytes(true), try_sketch);
+	attack("sketch without text", sketch_bytes(false), try_sketch);
+	for (int i = 0; i < pyn_detector_count; i++)
+	{
+		char		what[64];
+
+		snprintf(what, sizeof(what), "model of %s", pyn_detectors[i]->name);
+		attack(what, model_bytes(pyn_detectors[i]), try_model);
+	}
+	printf("1..%d\n", tests);
+	return failures > 0;
+}
