@@ -7,8 +7,8 @@
  *		text, uuid						rarity of the category, NULL being one
  *		numbers that are missing		a feature of its own says so, where some are and some are not
  *
- * What does not vary among the training rows is left out.  Rarity, the self-information -log2(share), puts categories on
- * a scale on which odd ones lie far out; shares that differ by less than a quarter of a bit are alike.
+ * Columns that do not vary among the training rows are left out.  Rarity, the self-information -log2(share), puts
+ * categories on a scale on which odd ones lie far out; shares that differ by less than a quarter of a bit are alike.
  */
 #include "kernel/port.h"
 #include "detectors/math.h"
@@ -292,8 +292,12 @@ copy_text(const PynSketch *sketch, uint32 row, int column, char *text)
 	text[*place] = 0;
 }
 
+/*
+ * Categories that are all equally rare take part, too: what is seen later may be of another one.  *varies says whether the
+ * training rows differ.
+ */
 static PynColumnUse
-choose_text(PynModel *model, PynFeature *feature, const PynSketch *sketch, bool all_text)
+choose_text(PynModel *model, PynFeature *feature, const PynSketch *sketch, bool all_text, bool *varies)
 {
 	const PynSample *sample = &sketch->sample;
 	Category   *categories = pyn_new(Category, sample->count);
@@ -324,8 +328,7 @@ choose_text(PynModel *model, PynFeature *feature, const PynSketch *sketch, bool 
 
 		qsort(categories, count, sizeof(Category), compare_weights);
 		row = categories[0].row;
-		if (!set_categories(feature, categories, count, total))
-			use = PYN_CONSTANT;
+		*varies |= set_categories(feature, categories, count, total);
 		if (feature->commonest != 0)
 			copy_text(sketch, row, model->columns[feature->column].origin, feature->commonest_text);
 	}
@@ -410,7 +413,8 @@ next_feature(PynModel *model, int column, PynEncoding encoding)
 	return feature;
 }
 
-static void
+/* Every feature that is chosen here varies among the training rows; returns how many they are. */
+static int
 choose_number(PynModel *model, int column, const PynSketch *sketch, WeightedNumber *scratch)
 {
 	PynKind		kind = model->columns[column].kind;
@@ -428,16 +432,18 @@ choose_number(PynModel *model, int column, const PynSketch *sketch, WeightedNumb
 		model->feature_count++;
 	if (model->feature_count == before)
 		model->columns[column].use = has_value(sketch, model->columns[column].origin) ? PYN_CONSTANT : PYN_ALL_MISSING;
+	return model->feature_count - before;
 }
 
 /*
  * pyn_choose_features decides from the sketch's sample what each column of the model gives; the model's columns are set,
- * its features are allocated here.
+ * its features are allocated here.  Where no feature varies among the rows there is none.
  */
 void
 pyn_choose_features(PynModel *model, const PynSketch *sketch, bool all_text)
 {
 	WeightedNumber *scratch = pyn_new(WeightedNumber, Max(sketch->sample.count, 1));
+	bool		varies = false;
 
 	model->features = pyn_new(PynFeature, 4 * (Size) model->column_count);
 	model->feature_count = 0;
@@ -449,12 +455,19 @@ pyn_choose_features(PynModel *model, const PynSketch *sketch, bool all_text)
 		{
 			PynFeature *feature = next_feature(model, column, PYN_ENCODE_RARITY);
 
-			model->columns[column].use = choose_text(model, feature, sketch, all_text);
+			model->columns[column].use = choose_text(model, feature, sketch, all_text, &varies);
 			if (model->columns[column].use == PYN_USED)
 				model->feature_count++;
 		}
 		else
-			choose_number(model, column, sketch, scratch);
+			varies |= choose_number(model, column, sketch, scratch) > 0;
+	}
+	if (!varies)
+	{
+		model->feature_count = 0;
+		for (int column = 0; column < model->column_count; column++)
+			if (model->columns[column].use == PYN_USED)
+				model->columns[column].use = PYN_CONSTANT;
 	}
 	pfree(scratch);
 }

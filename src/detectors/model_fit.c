@@ -23,31 +23,39 @@ set_columns(PynModel *model, const PynSketch *sketch, const char *label)
 	}
 }
 
-/* Encodes the sampled rows. */
+/* Encodes the sampled rows.  Rows without any value are left out: they are not scored either. */
 static void
 make_training(const PynModel *model, const PynSketch *sketch, PynTraining *training)
 {
 	const PynSample *sample = &sketch->sample;
-	int			rows = (int) sample->count;
+	int			rows = 0;
 	PynCell    *cells = pyn_new(PynCell, model->column_count);
 	double	   *row_values = pyn_new(double, model->feature_count);
-	double	   *values = pyn_new(double, (Size) model->feature_count * rows);
-	int64	   *weights = pyn_new(int64, rows);
+	double	   *values = pyn_new(double, (Size) model->feature_count * sample->count);
+	int64	   *weights = pyn_new(int64, sample->count);
 	double	   *centres = pyn_new(double, model->feature_count);
 
 	training->total_weight = 0;
-	for (int row = 0; row < rows; row++)
+	for (uint32 sampled = 0; sampled < sample->count; sampled++)
 	{
-		if (row % 1024 == 0)
+		if (sampled % 1024 == 0)
 			CHECK_FOR_INTERRUPTS();
 		for (int column = 0; column < model->column_count; column++)
-			cells[column] = pyn_sample_cell(sample, row, model->columns[column].origin);
+			cells[column] = pyn_sample_cell(sample, sampled, model->columns[column].origin);
+		if (pyn_all_missing(model, cells, 1))
+			continue;
 		pyn_encode_row(model, cells, row_values);
 		for (int feature = 0; feature < model->feature_count; feature++)
-			values[(Size) feature * rows + row] = row_values[feature];
-		weights[row] = sample->rows[row].weight;
-		training->total_weight += weights[row];
+			values[(Size) feature * sample->count + rows] = row_values[feature];
+		weights[rows] = sample->rows[sampled].weight;
+		training->total_weight += weights[rows];
+		rows++;
 	}
+
+	/* Close the gaps that rows left out have made between the features. */
+	if (rows < (int) sample->count)
+		for (int feature = 1; feature < model->feature_count; feature++)
+			memmove(values + (Size) feature * rows, values + (Size) feature * sample->count, sizeof(double) * rows);
 	for (int feature = 0; feature < model->feature_count; feature++)
 		centres[feature] = model->features[feature].centre;
 	training->rows = rows;

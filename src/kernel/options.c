@@ -46,7 +46,7 @@ read_number(PynOption *option, const JsonbValue *value)
 	if (!(number >= option->minimum && number <= option->maximum))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("option \"%s\" is %s, outside %.15g to %.15g", option->name,
+				 errmsg("option \"%s\" is %s, outside %.16g to %.16g", option->name,
 						DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(value->val.numeric))),
 						option->minimum, option->maximum)));
 	option->number = number;

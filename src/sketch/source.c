@@ -250,6 +250,12 @@ prepare(PynSource *source, const char *query)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("the query is not a single SELECT"),
 				 errhint("Give one SELECT statement that returns the rows to be looked at.")));
+	if (linitial_node(Query, plan_source->query_list)->hasModifyingCTE ||
+		linitial_node(Query, plan_source->query_list)->rowMarks != NIL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("the query does more than read"),
+				 errhint("Give a SELECT without data-modifying parts and without FOR UPDATE or FOR SHARE.")));
 	source->row_type = CreateTupleDescCopy(plan_source->resultDesc);
 }
 
@@ -404,7 +410,8 @@ pyn_source_of_relation(Oid relation_id, const PynSourceOptions *options)
 		if (!may_read_all(relation, selection.keys, whole))
 			selection.keys = NIL;
 	}
-	source->rereads = has_ctid = is_all_heap(relation, &several);
+	source->rereads = is_all_heap(relation, &several);
+	has_ctid = source->rereads && whole;	/* system columns are not for those who may read some columns only */
 	source->key_kind = selection.keys != NIL ? PYN_KEY_COLUMNS : !has_ctid ? PYN_KEY_ROW_NUMBER :
 		several ? PYN_KEY_PARTITION_CTID : PYN_KEY_CTID;
 
