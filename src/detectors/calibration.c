@@ -18,6 +18,7 @@
 #define BODY_STEP (1.0 / 64)	/* knots in the body are so far apart */
 #define TAIL_STEP 0.917004043204671 /* 2^(-1/8): and so in the tail, as a ratio */
 #define SMALLEST_P 1e-300
+#define LARGEST_TAIL 0.99999999999999988898 /* the number below 1 */
 
 typedef struct ScoredRow
 {
@@ -25,14 +26,13 @@ typedef struct ScoredRow
 	double		weight;
 } ScoredRow;
 
-static int
-compare_scored(const void *a, const void *b)
-{
-	double		x = ((const ScoredRow *) a)->raw;
-	double		y = ((const ScoredRow *) b)->raw;
-
-	return (x < y) - (x > y);	/* highest first */
-}
+/* Highest first; PostgreSQL's own sort, with the comparison compiled into it. */
+#define ST_SORT sort_scored
+#define ST_ELEMENT_TYPE ScoredRow
+#define ST_COMPARE(a, b) (((a)->raw < (b)->raw) - ((a)->raw > (b)->raw))
+#define ST_SCOPE static
+#define ST_DEFINE
+#include "lib/sort_template.h"
 
 /*
  * Fits σ and ξ to the excesses of the highest `count` rows over the next one: with l1 the mean and t the L-CV of the
@@ -96,7 +96,7 @@ pyn_calibration_fit(PynCalibration *calibration, const double *scores, const int
 		sorted[i].weight = (double) weights[i];
 		total += sorted[i].weight;
 	}
-	qsort(sorted, rows, sizeof(ScoredRow), compare_scored);
+	sort_scored(sorted, rows);
 	for (int i = 0; i < rows; i++)
 	{
 		if (distinct > 0 && sorted[distinct - 1].raw == sorted[i].raw)
@@ -111,9 +111,11 @@ pyn_calibration_fit(PynCalibration *calibration, const double *scores, const int
 		double		tail;
 
 		above += sorted[i].weight;
-		tail = (above - 0.5) / total;
+		tail = Min((above - 0.5) / total, LARGEST_TAIL);
 		if (i > 0 && i < distinct - 1 && tail < next)
 			continue;
+		if (count > 0 && tail <= calibration->tail[count - 1])
+			continue;			/* so many rows that one more makes no difference */
 		if (count == PYN_MAX_KNOTS)
 			count--;			/* the lowest takes the last place */
 		calibration->raw[count] = sorted[i].raw;

@@ -106,7 +106,7 @@ write_margin(const Observation *observations, int count, int64 total, PynWriter 
 	bool		keep_all = count <= MAX_KNOTS;
 	double		step = (double) total / (BODY_KNOTS + 1);
 	double		next = step;
-	double		up_to = 0;
+	int64		up_to = 0;
 	uint32		kept = 0;
 	Size		count_place;
 
@@ -116,16 +116,16 @@ write_margin(const Observation *observations, int count, int64 total, PynWriter 
 	pyn_write_u32(writer, 0);
 	for (int i = 0; i < count; i++)
 	{
-		double		below = up_to;
+		int64		below = up_to;
 
-		up_to += (double) observations[i].weight;
-		if (keep_all || i < TAIL_KNOTS || i >= count - TAIL_KNOTS || up_to >= next)
+		up_to += observations[i].weight;
+		if (keep_all || i < TAIL_KNOTS || i >= count - TAIL_KNOTS || (double) up_to >= next)
 		{
 			pyn_write_f64(writer, observations[i].value);
-			pyn_write_f64(writer, up_to);
-			pyn_write_f64(writer, (double) total - below);
+			pyn_write_f64(writer, (double) up_to);
+			pyn_write_f64(writer, (double) (total - below));
 			kept++;
-			while (next <= up_to)
+			while (next <= (double) up_to)
 				next += step;
 		}
 	}
@@ -175,7 +175,7 @@ open_margin(PynReader *reader, Margin *margin)
 		double		up_to = pyn_read_f64(reader) / total;
 		double		from = pyn_read_f64(reader) / total;
 
-		if (!(value > -1.7976931348623157e308 && value < 1.7976931348623157e308))
+		if (!(value >= -1.7976931348623157e308 && value <= 1.7976931348623157e308))
 			return "a distribution has a value that is not finite";
 		if (!(up_to >= margin->beyond && up_to <= 1.0 && from >= margin->beyond && from <= 1.0))
 			return "a distribution has an impossible share";
@@ -250,7 +250,10 @@ tail_part(const Margin *margin, double value)
 		 * Between two knots: F runs from that of the left one to what is below the right one, G from
 		 * what is past the left one to that of the right one.
 		 */
-		double		share = (value - margin->values[low - 1]) / (margin->values[low] - margin->values[low - 1]);
+		double		left = margin->values[low - 1];
+		double		width = margin->values[low] - left;
+		double		share = width <= 1.7976931348623157e308 ? (value - left) / width :
+			(0.5 * value - 0.5 * left) / (0.5 * margin->values[low] - 0.5 * left);	/* the width overflowed */
 		double		below = Max(margin->up_to[low - 1], 1.0 - margin->from[low]);
 		double		above = Max(margin->from[low], 1.0 - margin->up_to[low - 1]);
 

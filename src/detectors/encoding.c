@@ -13,6 +13,7 @@
 #include "kernel/port.h"
 #include "detectors/math.h"
 #include "detectors/model.h"
+#include "detectors/selection.h"
 
 #define RARE_WEEKDAY 0.05		/* weekdays take part when the rarest has less than this share */
 #define SECONDS_PER_DAY 86400.0
@@ -154,7 +155,7 @@ compare_numbers(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
-/* The value that the middle of the row at `share` of all weight has. */
+/* The value at which so large a share of all weight is passed, of sorted numbers. */
 static double
 weighted_quantile(const WeightedNumber *numbers, int count, double total, double share)
 {
@@ -169,34 +170,92 @@ weighted_quantile(const WeightedNumber *numbers, int count, double total, double
 	return numbers[count - 1].value;
 }
 
+/* Room for the numbers of one feature, used for one after the other: `weighted`, unless each row has weight 1. */
+typedef struct Scratch
+{
+	WeightedNumber *weighted;
+	double	   *numbers;
+} Scratch;
+
+static Scratch
+make_scratch(const PynSample *sample)
+{
+	Scratch		scratch = {0};
+	bool		plain = true;
+
+	for (uint32 row = 0; row < sample->count; row++)
+		plain &= sample->rows[row].weight == 1;
+	if (plain)
+		scratch.numbers = pyn_new(double, Max(sample->count, 1));
+	else
+		scratch.weighted = pyn_new(WeightedNumber, sample->count);
+	return scratch;
+}
+
+/* Median and normal range where each number has weight 1: the same as by weight. */
+static bool
+measure_plain(PynFeature *feature, double *numbers, int count)
+{
+	int			low = (int) (PYN_REFERENCE_LOW * count);
+	int			middle = (int) (0.5 * count);
+	int			high = (int) ((1.0 - PYN_REFERENCE_LOW) * count);
+	double		smallest;
+	double		largest;
+
+	/* The middle parts the numbers, so that the ends are looked for in halves. */
+	feature->centre = pyn_select(numbers, count, middle);
+	feature->low = pyn_select(numbers, middle + 1, low);
+	feature->high = pyn_select(numbers + middle, count - middle, high - middle);
+	smallest = largest = feature->centre;
+	for (int i = 0; i <= low; i++)
+		smallest = Min(smallest, numbers[i]);
+	for (int i = high; i < count; i++)
+		largest = Max(largest, numbers[i]);
+	return smallest < largest;
+}
+
+static bool
+measure_weighted(PynFeature *feature, WeightedNumber *numbers, int count, double total)
+{
+	qsort(numbers, count, sizeof(WeightedNumber), compare_numbers);
+	feature->centre = weighted_quantile(numbers, count, total, 0.5);
+	feature->low = weighted_quantile(numbers, count, total, PYN_REFERENCE_LOW);
+	feature->high = weighted_quantile(numbers, count, total, 1.0 - PYN_REFERENCE_LOW);
+	return numbers[0].value < numbers[count - 1].value;
+}
+
 /*
  * Sets median and normal range of a feature of numbers; false when its values do not vary.
  */
 static bool
-measure_feature(const PynModel *model, PynFeature *feature, const PynSketch *sketch, WeightedNumber *scratch)
+measure_feature(const PynModel *model, PynFeature *feature, const PynSketch *sketch, const Scratch *scratch)
 {
 	const PynSample *sample = &sketch->sample;
+	int			origin = model->columns[feature->column].origin;
 	double		total = 0;
 	int			count = 0;
 
 	for (uint32 row = 0; row < sample->count; row++)
 	{
-		double		value = encode(model, feature, pyn_sample_cell(sample, row, model->columns[feature->column].origin));
+		double		value = encode(model, feature, pyn_sample_cell(sample, row, origin));
 
 		if (value != value)
 			continue;
-		scratch[count].value = value;
-		scratch[count].weight = sample->rows[row].weight;
-		total += (double) scratch[count].weight;
+		if (scratch->numbers != NULL)
+			scratch->numbers[count] = value;
+		else
+		{
+			scratch->weighted[count].value = value;
+			scratch->weighted[count].weight = sample->rows[row].weight;
+			total += (double) sample->rows[row].weight;
+		}
 		count++;
 	}
 	if (count == 0)
 		return false;
-	qsort(scratch, count, sizeof(WeightedNumber), compare_numbers);
-	feature->centre = weighted_quantile(scratch, count, total, 0.5);
-	feature->low = weighted_quantile(scratch, count, total, PYN_REFERENCE_LOW);
-	feature->high = weighted_quantile(scratch, count, total, 1.0 - PYN_REFERENCE_LOW);
-	return scratch[0].value < scratch[count - 1].value;
+	if (scratch->numbers != NULL)
+		return measure_plain(feature, scratch->numbers, count);
+	return measure_weighted(feature, scratch->weighted, count, total);
 }
 
 typedef struct Category
@@ -415,7 +474,7 @@ next_feature(PynModel *model, int column, PynEncoding encoding)
 
 /* Every feature that is chosen here varies among the training rows; returns how many they are. */
 static int
-choose_number(PynModel *model, int column, const PynSketch *sketch, WeightedNumber *scratch)
+choose_number(PynModel *model, int column, const PynSketch *sketch, const Scratch *scratch)
 {
 	PynKind		kind = model->columns[column].kind;
 	int			before = model->feature_count;
@@ -442,7 +501,7 @@ choose_number(PynModel *model, int column, const PynSketch *sketch, WeightedNumb
 void
 pyn_choose_features(PynModel *model, const PynSketch *sketch, bool all_text)
 {
-	WeightedNumber *scratch = pyn_new(WeightedNumber, Max(sketch->sample.count, 1));
+	Scratch		scratch = make_scratch(&sketch->sample);
 	bool		varies = false;
 
 	model->features = pyn_new(PynFeature, 4 * (Size) model->column_count);
@@ -460,7 +519,7 @@ pyn_choose_features(PynModel *model, const PynSketch *sketch, bool all_text)
 				model->feature_count++;
 		}
 		else
-			varies |= choose_number(model, column, sketch, scratch) > 0;
+			varies |= choose_number(model, column, sketch, &scratch) > 0;
 	}
 	if (!varies)
 	{
@@ -469,5 +528,8 @@ pyn_choose_features(PynModel *model, const PynSketch *sketch, bool all_text)
 			if (model->columns[column].use == PYN_USED)
 				model->columns[column].use = PYN_CONSTANT;
 	}
-	pfree(scratch);
+	if (scratch.weighted != NULL)
+		pfree(scratch.weighted);
+	if (scratch.numbers != NULL)
+		pfree(scratch.numbers);
 }

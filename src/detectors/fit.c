@@ -76,12 +76,22 @@ explain_of(const char *text)
 	return strcmp(text, "all") == 0 ? PYN_EXPLAIN_ALL : strcmp(text, "none") == 0 ? PYN_EXPLAIN_NONE : PYN_EXPLAIN_FLAGGED;
 }
 
+/* True when a model can hold the name of a time zone: short and of printable ASCII, as those of pg_timezone_names are. */
+static bool
+is_zone_name(const char *name)
+{
+	for (const char *p = name; *p != 0; p++)
+		if ((uint8) *p < 0x20 || (uint8) *p > 0x7E)
+			return false;
+	return strlen(name) < PYN_ZONE_SIZE;
+}
+
 static void
 set_zone(PynFitOptions *fit, const char *name)
 {
 	PynModel	probe = {0};
 
-	if (strlen(name) >= PYN_ZONE_SIZE || pg_tzset(name) == NULL)
+	if (!is_zone_name(name) || pg_tzset(name) == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("time zone \"%s\" is not known", name),

@@ -83,23 +83,32 @@ height_of(int64 sample_size)
 /* What grows one tree. */
 typedef struct Growth
 {
-	int			features;
+	const PynTraining *training;
 	int			height;
-	const int32 *keys;			/* row-major over the training rows */
 	uint32	   *rows;			/* the subsample, reordered as nodes split it */
 	int		   *candidates;		/* features still to be tried at a node */
 	PynRandom	random;
 	PynWriter  *writer;
 } Growth;
 
+/* The key of a subsample's row.  Keys are made when they are looked at: a tree sees few of all. */
+static inline int32
+key_of(const Growth *growth, int place, int feature)
+{
+	const PynTraining *training = growth->training;
+	double		value = training->values[(Size) feature * training->rows + growth->rows[place]];
+
+	return pyn_order_key(value - training->centres[feature]);
+}
+
 /* Smallest and largest key of a feature among a node's rows. */
 static void
 key_range(const Growth *growth, int first, int count, int feature, int32 *low, int32 *high)
 {
-	*low = *high = growth->keys[(Size) growth->rows[first] * growth->features + feature];
+	*low = *high = key_of(growth, first, feature);
 	for (int i = first + 1; i < first + count; i++)
 	{
-		int32		key = growth->keys[(Size) growth->rows[i] * growth->features + feature];
+		int32		key = key_of(growth, i, feature);
 
 		*low = Min(*low, key);
 		*high = Max(*high, key);
@@ -123,7 +132,7 @@ random_threshold(PynRandom *random, int32 low, int32 high)
 static void
 grow(Growth *growth, int first, int count, int depth)
 {
-	int			left = growth->features;
+	int			left = growth->training->features;
 	int			begin;
 	int			end;
 	int32		threshold;
@@ -139,6 +148,7 @@ grow(Growth *growth, int first, int count, int depth)
 			uint32		draw = pyn_random_below(&growth->random, left);
 			int			candidate = growth->candidates[draw];
 
+			CHECK_FOR_INTERRUPTS();
 			growth->candidates[draw] = growth->candidates[--left];
 			growth->candidates[left] = candidate;
 			key_range(growth, first, count, candidate, &low, &high);
@@ -162,7 +172,7 @@ grow(Growth *growth, int first, int count, int depth)
 	end = first + count;
 	while (begin < end)
 	{
-		if (growth->keys[(Size) growth->rows[begin] * growth->features + feature] < threshold)
+		if (key_of(growth, begin, feature) < threshold)
 			begin++;
 		else
 		{
@@ -236,24 +246,15 @@ forest_fit(const PynTraining *training, const double *settings, PynWriter *write
 	int			features = training->features;
 	int			trees = (int) settings[SETTING_TREES];
 	int			sample_size = (int) Min(settings[SETTING_SAMPLE_SIZE], (double) training->total_weight);
-	int32	   *keys = pyn_new(int32, (Size) rows * features);
 	int64	   *cumulative = pyn_new(int64, rows);
 	DrawnSet	drawn = {.mask = ((uint32) 2 << height_of(sample_size)) - 1};
 	int64		sum = 0;
-	Growth		growth = {.features = features, .height = height_of(sample_size), .keys = keys, .writer = writer};
+	Growth		growth = {.training = training, .height = height_of(sample_size), .writer = writer};
 
 	pyn_write_u16(writer, (uint16) trees);
 	pyn_write_u32(writer, (uint32) sample_size);
 	for (int feature = 0; feature < features; feature++)
-	{
-		const double *values = training->values + (Size) feature * rows;
-		double		centre = training->centres[feature];
-
-		CHECK_FOR_INTERRUPTS();
-		pyn_write_f64(writer, centre);
-		for (int row = 0; row < rows; row++)
-			keys[(Size) row * features + feature] = pyn_order_key(values[row] - centre);
-	}
+		pyn_write_f64(writer, training->centres[feature]);
 	for (int row = 0; row < rows; row++)
 		cumulative[row] = (sum += training->weights[row]);
 
@@ -273,7 +274,6 @@ forest_fit(const PynTraining *training, const double *settings, PynWriter *write
 			growth.candidates[feature] = feature;
 		grow(&growth, 0, sample_size, 0);
 	}
-	pfree(keys);
 	pfree(cumulative);
 	pfree(drawn.slots);
 	pfree(growth.rows);
@@ -357,7 +357,7 @@ forest_open(PynReader *reader, int features, void **state)
 	for (int feature = 0; feature < features; feature++)
 	{
 		forest->centres[feature] = pyn_read_f64(reader);
-		if (!(forest->centres[feature] > -1.7976931348623157e308 && forest->centres[feature] < 1.7976931348623157e308))
+		if (!(forest->centres[feature] >= -1.7976931348623157e308 && forest->centres[feature] <= 1.7976931348623157e308))
 			return "a centre is not finite";
 	}
 	/* A tree has at least a node of 6 bytes and two leaves of 4: do not allocate for trees that cannot be there. */
@@ -383,6 +383,7 @@ forest_open(PynReader *reader, int features, void **state)
 		const char *problem;
 		int			rows;
 
+		CHECK_FOR_INTERRUPTS();
 		reading.nodes = forest->nodes + ((Size) tree << forest->height);
 		reading.paths = forest->paths + ((Size) tree << forest->height);
 		if ((problem = read_node(&reading, 1, 0, &rows)) != NULL)

@@ -174,30 +174,3 @@ pyn_exp2(double x)
 	r = x - k;
 	return scale(exp_series(r * LN2_HIGH + r * LN2_LOW), k);
 }
-
-double
-pyn_pow(double x, double y)
-{
-	if (y == 0 || x == 1)
-		return 1.0;
-	if (x == 0)
-		return y > 0 ? 0.0 : infinity();
-	return pyn_exp(y * pyn_log(x));
-}
-
-double
-pyn_asinh(double x)
-{
-	double		a = x < 0 ? -x : x;
-	double		result;
-
-	if (!(a < infinity()))
-		return x;
-	if (a < 1e-4)
-		return x - x * x * x / 6.0;
-	if (a > 1e8)
-		result = pyn_log(a) + LN2_HIGH + LN2_LOW;
-	else
-		result = pyn_log(a + __builtin_sqrt(a * a + 1.0));
-	return x < 0 ? -result : result;
-}

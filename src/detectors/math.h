@@ -15,8 +15,6 @@ extern double pyn_log(double x);	/* natural logarithm; -inf for 0, NaN for x < 0
 extern double pyn_log2(double x);
 extern double pyn_exp(double x);	/* 0 below -745, inf above 709.8 */
 extern double pyn_exp2(double x);
-extern double pyn_pow(double x, double y);	/* x ≥ 0; exp(y log x) with the error of log and exp only, about 1e-15·|y log x| relative */
-extern double pyn_asinh(double x);
 
 /* sqrt is correctly rounded by IEEE 754 on every CPU: the library's may be used. */
 

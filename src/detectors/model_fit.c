@@ -5,6 +5,8 @@
 #include "kernel/port.h"
 #include "detectors/model.h"
 
+#define MOST_ROWS (INT64CONST(1) << 52) /* half a row of more is lost in a double */
+
 /* The model's columns are the sketch's, without the key's and the label. */
 static void
 set_columns(PynModel *model, const PynSketch *sketch, const char *label)
@@ -110,6 +112,8 @@ pyn_model_fit(const PynSketch *sketch, const PynFitOptions *options, PynModel **
 	set_columns(model, sketch, options->label);
 	if (sketch->rows == 0)
 		return "there are no rows";
+	if (sketch->rows > MOST_ROWS)
+		return "there are too many rows";
 	pyn_choose_features(model, sketch, options->all_text);
 	if (model->feature_count == 0)
 		return "no column varies";
@@ -117,6 +121,8 @@ pyn_model_fit(const PynSketch *sketch, const PynFitOptions *options, PynModel **
 		return "there are too many columns";
 
 	make_training(model, sketch, &training);
+	if (training.total_weight < 2)
+		return "only one row has a value";
 	pyn_writer_init(&parameters, 65536);
 	model->detector->fit(&training, options->settings, &parameters);
 	pyn_reader_init(&reader, parameters.data, parameters.length);

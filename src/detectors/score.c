@@ -126,6 +126,9 @@ set_model_by_name(ScoreSite *site, FunctionCallInfo fcinfo)
 
 	if (site->name != NULL && strcmp(site->name, name) == 0)
 		return;
+	if (site->name != NULL)
+		pfree(site->name);
+	site->name = NULL;			/* an error below may be caught and the site used again */
 	set_model(site, pyn_resolve_model(name));
 	site->name = MemoryContextStrdup(fcinfo->flinfo->fn_mcxt, name);
 }

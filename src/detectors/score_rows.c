@@ -22,6 +22,9 @@
 
 #include "detectors/score_rows.h"
 
+#define ROW_MEMORY (64 * 1024)	/* what reading values may take before it is freed */
+#define BLOCK_MEMORY (16 * 1024 * 1024) /* a block of wide rows is scored early */
+#define BLOCK_KEPT (256 * 1024) /* what a block's memory keeps when it is freed */
 #define RESULT_COLUMNS 7
 #define SORT_COLUMNS 2			/* raw score and number of the row come before the result's columns */
 
@@ -56,7 +59,7 @@ typedef struct Work
 	double		raw[PYN_SCORE_BLOCK];
 	TupleTableSlot *slot;		/* to read a tuple of the block */
 	MemoryContext block_context;
-	MemoryContext row_context;	/* for one row that is written */
+	MemoryContext row_context;	/* for one row that is read or written */
 	TupleDesc	row_type;		/* of the row itself, for jsonb */
 	Datum		severities[PYN_SEVERITY_CRITICAL + 1];
 	Datum		scored;
@@ -272,15 +275,18 @@ static void
 collect_row(void *state, TupleTableSlot *slot)
 {
 	Work	   *work = state;
-	MemoryContext old = MemoryContextSwitchTo(work->block_context);
+	MemoryContext old = MemoryContextSwitchTo(work->row_context);
 
 	pyn_source_cells(work->source, slot, work->row_cells, NULL);
+	if (MemoryContextMemAllocated(work->row_context, false) > ROW_MEMORY)
+		MemoryContextReset(work->row_context);
+	MemoryContextSwitchTo(work->block_context);
 	for (int column = 0; column < work->source->column_count; column++)
 		work->cells[(Size) column * PYN_SCORE_BLOCK + work->rows] = work->row_cells[column];
 	work->tuples[work->rows] = ExecCopySlotMinimalTuple(slot);
 	work->rows++;
 	MemoryContextSwitchTo(old);
-	if (work->rows == PYN_SCORE_BLOCK)
+	if (work->rows == PYN_SCORE_BLOCK || MemoryContextMemAllocated(work->block_context, false) > BLOCK_MEMORY)
 		flush_block(work);
 }
 
@@ -347,7 +353,9 @@ pyn_score_rows(const PynScoring *scoring, ReturnSetInfo *info)
 	work->row_texts = pyn_new0(PynText, source->column_count);
 	work->features = pyn_new(double, (Size) work->model->feature_count * PYN_SCORE_BLOCK);
 	work->slot = MakeSingleTupleTableSlot(source->row_type, &TTSOpsMinimalTuple);
-	work->block_context = AllocSetContextCreate(CurrentMemoryContext, "pynomaly block", ALLOCSET_DEFAULT_SIZES);
+	/* What is kept need not be given back to the system and taken again with each block. */
+	work->block_context = AllocSetContextCreate(CurrentMemoryContext, "pynomaly block", BLOCK_KEPT, BLOCK_KEPT,
+												ALLOCSET_DEFAULT_MAXSIZE);
 	work->row_context = AllocSetContextCreate(CurrentMemoryContext, "pynomaly result row", ALLOCSET_DEFAULT_SIZES);
 	work->needs_tuple = source->key_kind != PYN_KEY_ROW_NUMBER;
 	for (int severity = PYN_SEVERITY_NONE; severity <= PYN_SEVERITY_CRITICAL; severity++)

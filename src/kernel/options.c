@@ -56,8 +56,10 @@ read_number(PynOption *option, const JsonbValue *value)
 static bool
 is_choice(const char *choices, const char *text)
 {
-	Size		length = strlen(text);
+	Size		length = strcspn(text, ",");
 
+	if (text[length] != 0)
+		return false;
 	for (const char *p = choices; p != NULL; p = strstr(p, ", "), p = p ? p + 2 : NULL)
 		if (strncmp(p, text, length) == 0 && (p[length] == ',' || p[length] == 0))
 			return length > 0;

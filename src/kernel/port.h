@@ -5,7 +5,7 @@
  * The parsers of sketch and model bytes, the sketch's arithmetic and the detectors know neither SQL nor the server:
  * they need memory, fixed-width integers and a way to let the user cancel.  In the server these come from postgres.h;
  * with PYN_STANDALONE they come from the C library, so that the same files build under AddressSanitizer and
- * UndefinedBehaviorSanitizer, where an over-read inside a palloc block would be seen (test/fuzz).
+ * UndefinedBehaviorSanitizer, where an over-read inside a palloc block would be seen (test/standalone).
  *
  * Such files include this header first and never raise an SQL error: they return a message and the caller reports it.
  */
@@ -59,6 +59,10 @@ typedef size_t Size;
 #define INT64CONST(x) (x##L)
 #define UINT64CONST(x) (x##UL)
 #define CHECK_FOR_INTERRUPTS() ((void) 0)
+
+/* For lib/sort_template.h, the one header of the server that is used here, too. */
+#define CppConcat(x, y) x##y
+#define pg_noinline __attribute__((noinline))
 
 /*
  * Blocks are linked, so that a program that parses a hundred thousand values can free what a failed parse left, as a

@@ -11,9 +11,11 @@
 #include "catalog/pg_type.h"
 #include "mb/pg_wchar.h"
 #include "utils/builtins.h"
+#include "utils/bytea.h"
 #include "utils/date.h"
 #include "utils/datetime.h"
 #include "utils/float.h"
+#include "utils/guc.h"
 #include "utils/json.h"
 #include "utils/jsonb.h"
 #include "utils/lsyscache.h"
@@ -28,6 +30,7 @@
 
 #define UNIX_EPOCH_SECONDS ((double) (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * SECS_PER_DAY)
 #define UNIX_EPOCH_MICROSECONDS ((int64) (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * USECS_PER_DAY)
+#define END_OF_DATES ((double) (DATE_END_JULIAN - UNIX_EPOCH_JDATE) * SECS_PER_DAY)
 #define TEXT_HASH_SEED 0
 
 /*
@@ -227,6 +230,18 @@ read_text(const PynCellReader *reader, Datum value, PynText *text)
 	to_utf8(text);
 }
 
+/* What is kept of a text that is no UTF-8: as many question marks in the place of the bytes that are no ASCII. */
+static void
+mask_text(PynText *text)
+{
+	char	   *masked = pnstrdup(text->data, text->length);
+
+	for (int32 i = 0; i < text->length; i++)
+		if (IS_HIGHBIT_SET(masked[i]))
+			masked[i] = '?';
+	text->data = masked;
+}
+
 /*
  * pyn_read_cell reads a value that is not NULL.  `text` receives the text where the kind is one; bytes that are no UTF-8
  * (possible in SQL_ASCII databases) are hashed but not kept.
@@ -250,7 +265,7 @@ pyn_read_cell(const PynCellReader *reader, Datum value, PynText *text)
 	cell.hash |= cell.hash == 0;
 	if (unlikely(GetDatabaseEncoding() == PG_SQL_ASCII) &&
 		!pg_verify_mbstr(PG_UTF8, text->data, text->length, true))
-		text->length = 0;
+		mask_text(text);
 	return cell;
 }
 
@@ -258,6 +273,42 @@ uint64
 pyn_hash_key_start(void)
 {
 	return UINT64CONST(0x70796E6B65793031);
+}
+
+static void
+set_for_key(const char *setting, const char *value)
+{
+	(void) set_config_option(setting, value, PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+}
+
+/*
+ * A value's output text under PostgreSQL's own defaults, not under the session's settings: a key hashes alike in all.
+ */
+static char *
+key_text(Oid type, Datum value)
+{
+	int			level;
+	Oid			output;
+	bool		is_varlena;
+	char	   *text;
+
+	if (type == NUMERICOID)		/* a frequent key, and no setting matters */
+		return DatumGetCString(DirectFunctionCall1(numeric_out, value));
+	level = NewGUCNestLevel();
+	if (DateStyle != USE_ISO_DATES)
+		set_for_key("datestyle", "ISO");
+	if (IntervalStyle != INTSTYLE_POSTGRES)
+		set_for_key("intervalstyle", "postgres");
+	if (extra_float_digits != 1)
+		set_for_key("extra_float_digits", "1");
+	if (bytea_output != BYTEA_OUTPUT_HEX)
+		set_for_key("bytea_output", "hex");
+	if (strcmp(pg_get_timezone_name(session_timezone), "UTC") != 0)
+		set_for_key("timezone", "UTC");
+	getTypeOutputInfo(type, &output, &is_varlena);
+	text = OidOutputFunctionCall(output, value);
+	AtEOXact_GUC(true, level);
+	return text;
 }
 
 /*
@@ -281,6 +332,8 @@ pyn_hash_key_next(uint64 hash, Oid type, Datum value, bool is_null)
 			return pyn_hash_combine(hash, (uint64) DatumGetInt64(value));
 		case OIDOID:
 			return pyn_hash_combine(hash, (uint64) DatumGetObjectId(value));
+		case CASHOID:			/* its output depends on lc_monetary */
+			return pyn_hash_combine(hash, (uint64) DatumGetInt64(value));
 		default:
 			break;
 	}
@@ -292,12 +345,8 @@ pyn_hash_key_next(uint64 hash, Oid type, Datum value, bool is_null)
 	}
 	else
 	{
-		Oid			output;
-		bool		is_varlena;
-		char	   *text;
+		char	   *text = key_text(type, value);
 
-		getTypeOutputInfo(type, &output, &is_varlena);
-		text = OidOutputFunctionCall(output, value);
 		hash = pyn_hash_combine(hash, pyn_hash_bytes(text, strlen(text), TEXT_HASH_SEED));
 		pfree(text);
 		return hash;
@@ -308,8 +357,10 @@ pyn_hash_key_next(uint64 hash, Oid type, Datum value, bool is_null)
 char *
 pyn_name_to_utf8(const char *name)
 {
-	char	   *converted = pg_server_to_any(name, strlen(name), PG_UTF8);
+	char	   *converted = (char *) name;
 
+	if (GetDatabaseEncoding() != PG_SQL_ASCII)
+		converted = pg_server_to_any(name, strlen(name), PG_UTF8);
 	if (pyn_check_name(converted) != NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_CHARACTER_NOT_IN_REPERTOIRE),
@@ -366,7 +417,7 @@ pyn_cell_to_jsonb_value(PynKind kind, double number, JsonbValue *value)
 		case PYN_KIND_TIMESTAMP:
 		case PYN_KIND_TIMESTAMPTZ:
 			/* What no time stands for, a damaged model could hold, is shown as the number. */
-			if (!(number > -210866803200.0 && number < 9224318016000.0))
+			if (!(number >= -210866803200.0 && number < (kind == PYN_KIND_DATE ? END_OF_DATES : 9224318016000.0)))
 				break;
 			datum = time_datum(kind, number, &type);
 			value->type = jbvString;

@@ -42,14 +42,12 @@ pyn_column_init(PynColumn *column)
 	pyn_heavy_hitters_init(&column->hitters);
 }
 
-static int
-compare_numbers(const void *a, const void *b)
-{
-	double		x = *(const double *) a;
-	double		y = *(const double *) b;
-
-	return (x > y) - (x < y);
-}
+#define ST_SORT sort_numbers
+#define ST_ELEMENT_TYPE double
+#define ST_COMPARE(a, b) ((*(a) > *(b)) - (*(a) < *(b)))
+#define ST_SCOPE static
+#define ST_DEFINE
+#include "lib/sort_template.h"
 
 /*
  * pyn_extremes_settle sorts the values and keeps the smallest; the limit then refuses what cannot belong.
@@ -59,7 +57,7 @@ pyn_extremes_settle(PynExtremes *extremes)
 {
 	if (extremes->count == 0)
 		return;
-	qsort(extremes->values, extremes->count, sizeof(double), compare_numbers);
+	sort_numbers(extremes->values, extremes->count);
 	if (extremes->count >= PYN_EXTREMES)
 	{
 		extremes->count = PYN_EXTREMES;
@@ -111,7 +109,10 @@ moments_merge(PynColumn *into, int64 count, double mean, double m2, double m3, d
 		6.0 * ratio * ratio * (na * na * m2 + nb * nb * into->m2) + 4.0 * ratio * (na * m3 - nb * into->m3);
 	into->m3 += m3 + delta * ratio * ratio * na * nb * (na - nb) + 3.0 * ratio * (na * m2 - nb * into->m2);
 	into->m2 += m2 + delta * ratio * na * nb;
-	into->mean += ratio * nb;
+	if (pyn_is_finite(delta))
+		into->mean += ratio * nb;
+	else
+		into->mean = into->mean * (na / n) + mean * (nb / n);	/* so far apart that the distance overflowed */
 	into->count += count;
 }
 
@@ -261,6 +262,7 @@ pyn_column_add_block(PynColumn *column, int rows, uint64 *hashes, uint64 *values
 void
 pyn_column_merge(PynColumn *into, PynColumn *from)
 {
+	into->is_key |= from->is_key;	/* whichever of the two comes first */
 	into->nulls += from->nulls;
 	into->zeros += from->zeros;
 	into->negatives += from->negatives;

@@ -121,13 +121,6 @@ allocate(PynHeavyHitters *hitters)
 }
 
 void
-pyn_heavy_hitters_add(PynHeavyHitters *hitters, uint64 hash, uint64 value, int64 weight)
-{
-	allocate(hitters);
-	add_one(hitters, hash, value, weight);
-}
-
-void
 pyn_heavy_hitters_add_many(PynHeavyHitters *hitters, const uint64 *hashes, const uint64 *values, int count)
 {
 	if (count > 0)

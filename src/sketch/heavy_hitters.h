@@ -27,9 +27,6 @@ typedef struct PynHeavyHitters
 
 extern void pyn_heavy_hitters_init(PynHeavyHitters *hitters);
 
-/* Adds `weight` to a value. */
-extern void pyn_heavy_hitters_add(PynHeavyHitters *hitters, uint64 hash, uint64 value, int64 weight);
-
 /* Adds values of weight 1: hashes[i] belongs to values[i].  The fast path for columns of numbers. */
 extern void pyn_heavy_hitters_add_many(PynHeavyHitters *hitters, const uint64 *hashes, const uint64 *values, int count);
 extern void pyn_heavy_hitters_merge(PynHeavyHitters *into, const PynHeavyHitters *from);

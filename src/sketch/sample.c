@@ -43,16 +43,20 @@ pyn_sample_init(PynSample *sample, int column_count, int text_count, bool sample
 	sample->limit = UINT64CONST(0xFFFFFFFFFFFFFFFF);
 }
 
-static int
-compare_rows(const void *a, const void *b)
+static inline int
+compare_rows(const PynSampleRow *x, const PynSampleRow *y)
 {
-	const PynSampleRow *x = a;
-	const PynSampleRow *y = b;
-
 	if (x->hash != y->hash)
 		return x->hash < y->hash ? -1 : 1;
 	return (x->row_hash > y->row_hash) - (x->row_hash < y->row_hash);
 }
+
+#define ST_SORT sort_rows
+#define ST_ELEMENT_TYPE PynSampleRow
+#define ST_COMPARE(a, b) compare_rows((a), (b))
+#define ST_SCOPE static
+#define ST_DEFINE
+#include "lib/sort_template.h"
 
 static void
 release_slot(PynSample *sample, uint32 slot)
@@ -75,10 +79,10 @@ pyn_sample_settle(PynSample *sample)
 
 	if (fresh == 0)
 		return;
-	qsort(tail, fresh, sizeof(PynSampleRow), compare_rows);
+	sort_rows(tail, fresh);
 
-	/* Merge into a new array: at most capacity + slack rows. */
-	rows = pyn_new(PynSampleRow, sample->room);
+	/* Merge into a new array; where nothing was sorted before, the new rows can only move up. */
+	rows = left > 0 ? pyn_new(PynSampleRow, sample->room) : sample->rows;
 	for (uint32 i = 0; i < left || right < fresh;)
 	{
 		PynSampleRow *next;
@@ -97,7 +101,8 @@ pyn_sample_settle(PynSample *sample)
 		else
 			rows[kept++] = *next;
 	}
-	pfree(sample->rows);
+	if (rows != sample->rows)
+		pfree(sample->rows);
 	sample->rows = rows;
 	sample->count = sample->sorted = kept;
 	if (kept == sample->capacity)
@@ -114,7 +119,7 @@ make_room(PynSample *sample)
 		pyn_sample_settle(sample);
 	if (sample->count < sample->room)
 		return;
-	room = Min(most, Max(FIRST_ROOM, sample->room * 2));
+	room = Min(most, Max(FIRST_ROOM, sample->room * 4));
 	if (sample->rows == NULL)
 	{
 		sample->rows = pyn_new(PynSampleRow, room);

@@ -19,7 +19,7 @@
 #include "sketch/cell.h"
 #include "sketch/sketch_type.h"
 
-#define ROWS_PER_RESET 256
+#define ROW_MEMORY (64 * 1024)	/* what reading values may take before it is freed */
 #define FIRST_VALUE 3			/* arguments before the values: state, columns, key */
 
 PG_FUNCTION_INFO_V1(pyn_sketch_accumulate);
@@ -28,13 +28,13 @@ PG_FUNCTION_INFO_V1(pyn_sketch_combine);
 /* What one call site of the transition function needs from row to row. */
 typedef struct AccumulateState
 {
+	ArrayType  *columns;		/* as given, or NULL */
 	int			column_count;
 	char	  **names;			/* UTF-8 */
 	PynCellReader *readers;
 	PynCell    *cells;
 	PynText    *texts;
 	MemoryContext row_context;
-	int			rows;
 
 	/* When the one value is a row: */
 	bool		is_row;
@@ -61,6 +61,7 @@ given_names(FunctionCallInfo fcinfo, int *count)
 	names = pyn_new0(char *, Max(*count, 1));
 	for (int i = 0; i < *count; i++)
 	{
+		CHECK_FOR_INTERRUPTS();
 		if (nulls[i])
 			ereport(ERROR,
 					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
@@ -197,6 +198,7 @@ prepare(FunctionCallInfo fcinfo)
 		char	  **names = given_names(fcinfo, &name_count);
 
 		state = palloc0(sizeof(AccumulateState));
+		state->columns = PG_ARGISNULL(1) ? NULL : PG_GETARG_ARRAYTYPE_P_COPY(1);
 		if (PG_NARGS() == FIRST_VALUE + 1 && type_is_rowtype(type))
 			prepare_row(state, PG_GETARG_HEAPTUPLEHEADER(FIRST_VALUE), names, name_count);
 		else
@@ -206,6 +208,20 @@ prepare(FunctionCallInfo fcinfo)
 	}
 	MemoryContextSwitchTo(old);
 	return state;
+}
+
+/* All groups and rows share the call site's columns: other names in a later row would be taken for the first ones. */
+static void
+require_same_columns(FunctionCallInfo fcinfo, const AccumulateState *state)
+{
+	ArrayType  *columns = PG_ARGISNULL(1) ? NULL : PG_GETARG_ARRAYTYPE_P(1);
+
+	if (columns == NULL ? state->columns != NULL : state->columns == NULL ||
+		VARSIZE(columns) != VARSIZE(state->columns) || memcmp(columns, state->columns, VARSIZE(columns)) != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("columns differs from row to row"),
+				 errhint("Name the same columns for all rows and groups.")));
 }
 
 static PynExpandedSketch *
@@ -277,13 +293,14 @@ pyn_sketch_accumulate(PG_FUNCTION_ARGS)
 			PG_RETURN_NULL();
 		PG_RETURN_DATUM(PG_GETARG_DATUM(0));
 	}
+	require_same_columns(fcinfo, state);
 
 	if (PG_ARGISNULL(0))
 		expanded = first_sketch(state, aggregate);
 	else
 		expanded = pyn_sketch_for_update(PG_GETARG_DATUM(0), aggregate);
 
-	if (++state->rows % ROWS_PER_RESET == 0)
+	if (MemoryContextMemAllocated(state->row_context, false) > ROW_MEMORY)
 		MemoryContextReset(state->row_context);
 	old = MemoryContextSwitchTo(state->row_context);
 	if (state->is_row)

@@ -413,6 +413,8 @@ read_sample(PynReader *reader, PynSketch *sketch)
 		uint64		row_hash = pyn_read_u64(&head);
 		uint64		weight = pyn_read_u64(&head);
 
+		if (row % 1024 == 0)
+			CHECK_FOR_INTERRUPTS();
 		if (row > 0)
 		{
 			PynSampleRow *last = &sample->rows[row - 1];

@@ -13,7 +13,7 @@
 #include "sketch/sketch_type.h"
 #include "sketch/source.h"
 
-#define ROWS_PER_RESET 256		/* rows between two resets of the memory that reading values takes */
+#define ROW_MEMORY (64 * 1024)	/* what reading values may take before it is freed */
 
 PG_FUNCTION_INFO_V1(pyn_sketch_of);
 PG_FUNCTION_INFO_V1(pyn_row_key);
@@ -27,7 +27,6 @@ typedef struct Collector
 	PynText    *texts;
 	MemoryContext sketch_context;
 	MemoryContext row_context;
-	int			rows;
 } Collector;
 
 static void
@@ -38,7 +37,7 @@ collect_row(void *state, TupleTableSlot *slot)
 	uint64		key;
 	bool		has_key;
 
-	if (++collector->rows % ROWS_PER_RESET == 0)
+	if (MemoryContextMemAllocated(collector->row_context, false) > ROW_MEMORY)
 		MemoryContextReset(collector->row_context);
 	old = MemoryContextSwitchTo(collector->row_context);
 	pyn_source_cells(collector->source, slot, collector->cells, collector->texts);
@@ -102,6 +101,7 @@ pyn_sketch_of(PG_FUNCTION_ARGS)
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
 	source = pyn_source_of_relation(PG_GETARG_OID(0), &source_options);
+	source->rereads = true;		/* there is no second reading to keep rows for */
 	sketch = pyn_sketch_source(source, (uint64) options[0].number, options[1].number != 0);
 	old = MemoryContextSwitchTo(caller);
 	result = pyn_sketch_to_datum(sketch);

@@ -86,6 +86,8 @@ read_flat(Datum value)
 		ereport(ERROR,
 				(errcode(ERRCODE_DATA_CORRUPTED),
 				 errmsg("invalid sketch: %s", problem)));
+	if ((Pointer) flat != DatumGetPointer(value))
+		pfree(flat);
 	return sketch;
 }
 

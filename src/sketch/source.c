@@ -55,6 +55,7 @@ name_list(ArrayType *array, const char *what)
 	{
 		ListCell   *cell;
 
+		CHECK_FOR_INTERRUPTS();
 		if (nulls[i])
 			ereport(ERROR,
 					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
@@ -181,20 +182,27 @@ choose_columns(PynSource *source, const Selection *selection, bool complain)
 	}
 }
 
-/* Two columns of a query may have one name; a column that takes part may not. */
+/* Two columns of a query may have one name; a column that takes part or is of the key may not. */
 static void
-refuse_ambiguous_names(const PynSource *source)
+refuse_ambiguous_name(const PynSource *source, const char *name, int position)
 {
 	TupleDesc	row_type = source->row_type;
 
+	for (int i = 0; i < row_type->natts; i++)
+		if (i != position && strcmp(NameStr(TupleDescAttr(row_type, i)->attname), name) == 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_AMBIGUOUS_COLUMN),
+					 errmsg("%s has two columns named \"%s\"", source->description, name),
+					 errhint("Give each column a name of its own with AS.")));
+}
+
+static void
+refuse_ambiguous_names(const PynSource *source)
+{
 	for (int i = 0; i < source->column_count; i++)
-		for (int j = 0; j < row_type->natts; j++)
-			if (j != source->columns[i].position &&
-				strcmp(NameStr(TupleDescAttr(row_type, j)->attname), source->columns[i].name) == 0)
-				ereport(ERROR,
-						(errcode(ERRCODE_AMBIGUOUS_COLUMN),
-						 errmsg("%s has two columns named \"%s\"", source->description, source->columns[i].name),
-						 errhint("Give each column a name of its own with AS.")));
+		refuse_ambiguous_name(source, source->columns[i].name, source->columns[i].position);
+	for (int i = 0; i < source->key_count; i++)
+		refuse_ambiguous_name(source, source->keys[i].name, source->keys[i].position);
 }
 
 static void

@@ -1,4 +1,4 @@
-/* sources: src/kernel/bytes.c src/kernel/hash.c src/sketch/sketch.c src/sketch/column.c src/sketch/sample.c src/sketch/quantiles.c src/sketch/distinct.c src/sketch/heavy_hitters.c src/sketch/sketch_format.c src/detectors/math.c src/detectors/isolation_forest.c src/detectors/ecod.c src/detectors/algorithms.c src/detectors/calibration.c src/detectors/encoding.c src/detectors/explanation.c src/detectors/model_fit.c src/detectors/model_format.c */
+/* sources: src/kernel/bytes.c src/kernel/hash.c src/sketch/sketch.c src/sketch/column.c src/sketch/sample.c src/sketch/quantiles.c src/sketch/distinct.c src/sketch/heavy_hitters.c src/sketch/sketch_format.c src/detectors/math.c src/detectors/isolation_forest.c src/detectors/ecod.c src/detectors/algorithms.c src/detectors/calibration.c src/detectors/encoding.c src/detectors/explanation.c src/detectors/selection.c src/detectors/model_fit.c src/detectors/model_format.c */
 /*
  * hostile_bytes.c
  *		Feeds mutated sketch and model bytes to their parsers: an error or a valid value, never a crash.

@@ -14,7 +14,8 @@ use Test::More;
 my $source = 'test/standalone/hostile_bytes.c';
 my $program = PostgreSQL::Test::Utils::tempdir() . '/hostile_bytes';
 my ($sources) = slurp_file($source) =~ m{\A/\* sources: (.*?) \*/};
-system_or_bail("gcc -std=gnu11 -DPYN_STANDALONE -Isrc -O1 -ffp-contract=off -o $program $source $sources -lm");
+my $config = $ENV{PG_CONFIG} // 'pg_config';
+system_or_bail("gcc -std=gnu11 -DPYN_STANDALONE -Isrc -I\$($config --includedir-server) -O1 -ffp-contract=off -o $program $source $sources -lm");
 
 my ($values, $err) = run_command([ $program, 'print', 500 ]);
 my @values = split /\n/, $values;

@@ -1,0 +1,87 @@
+/* sources: src/detectors/math.c */
+/*
+ * elementary_functions.c
+ *		The elementary functions against the C library's in long double, over their whole ranges.
+ *
+ * The error is counted in units in the last place of the exact result's double.
+ */
+#include <math.h>
+
+#include "kernel/hash.h"
+#include "kernel/port.h"
+#include "detectors/math.h"
+
+#define ARGUMENTS 200000
+
+static int	tests;
+static int	failures;
+
+static void
+ok(bool passed, const char *sentence)
+{
+	printf("%s %d - %s\n", passed ? "ok" : "not ok", ++tests, sentence);
+	failures += !passed;
+}
+
+static double
+error_in_ulps(double given, long double exact)
+{
+	double		nearest = (double) exact;
+	double		unit = nextafter(fabs(nearest), INFINITY) - fabs(nearest);
+
+	if (given == nearest || (isinf(given) && fabsl(exact) >= 1.797693134862315e308L))
+		return 0;
+	return (double) (fabsl((long double) given - exact) / unit);
+}
+
+/* A positive number whose logarithm is uniform between those of 2^low and 2^high. */
+static double
+positive(PynRandom *random, double low, double high)
+{
+	return exp2(low + pyn_random_double(random) * (high - low));
+}
+
+static double
+between(PynRandom *random, double low, double high)
+{
+	return low + pyn_random_double(random) * (high - low);
+}
+
+int
+main(void)
+{
+	PynRandom	random = {11};
+	double		worst_log = 0;
+	double		worst_log2 = 0;
+	double		worst_near_one = 0;
+	double		worst_exp = 0;
+	double		worst_exp2 = 0;
+
+	for (int i = 0; i < ARGUMENTS; i++)
+	{
+		double		x = positive(&random, -1074, 1023.9);
+
+		worst_log = fmax(worst_log, error_in_ulps(pyn_log(x), logl(x)));
+		worst_log2 = fmax(worst_log2, error_in_ulps(pyn_log2(x), log2l(x)));
+		x = between(&random, 0.9, 1.1);
+		worst_near_one = fmax(worst_near_one, error_in_ulps(pyn_log(x), logl(x)));
+		x = between(&random, -708, 709);
+		worst_exp = fmax(worst_exp, error_in_ulps(pyn_exp(x), expl(x)));
+		x = between(&random, -1021, 1023);
+		worst_exp2 = fmax(worst_exp2, error_in_ulps(pyn_exp2(x), exp2l(x)));
+	}
+	printf("# worst errors in units in the last place: log %.2f, near one %.2f, log2 %.2f, exp %.2f, exp2 %.2f\n",
+		   worst_log, worst_near_one, worst_log2, worst_exp, worst_exp2);
+	ok(worst_log < 2 && worst_near_one < 2, "log is right to two units in the last place");
+	ok(worst_log2 < 3, "log2 is right to three units");
+	ok(worst_exp < 2 && worst_exp2 < 2, "exp and exp2 are right to two units");
+
+	ok(isinf(pyn_log(0)) && pyn_log(0) < 0 && isnan(pyn_log(-1)) && isinf(pyn_log(INFINITY)) && isnan(pyn_log(NAN)) &&
+	   pyn_log(1) == 0, "log at its borders");
+	ok(pyn_exp(-INFINITY) == 0 && isinf(pyn_exp(INFINITY)) && isnan(pyn_exp(NAN)) && pyn_exp(0) == 1 &&
+	   pyn_exp(-746) == 0 && isinf(pyn_exp(710)) && pyn_exp(-740) > 0, "exp at its borders");
+	ok(pyn_exp2(10) == 1024 && pyn_exp2(-1074) > 0 && pyn_exp2(-1080) == 0 && isinf(pyn_exp2(1024)) && isnan(pyn_exp2(NAN)),
+	   "exp2 at its borders");
+	printf("1..%d\n", tests);
+	return failures > 0;
+}
