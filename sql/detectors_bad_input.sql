@@ -64,18 +64,21 @@ SELECT outcome(format($$SELECT * FROM pynomaly.detect('good', contamination => %
 SELECT outcome(format($$SELECT * FROM pynomaly.detect('good', options => %L)$$, o)) FROM unnest(ARRAY[
     '{"seeed": 1}', '{"seed": -1}', '{"seed": 1.5}', '{"seed": 1e300}', '{"seed": "x"}', '{"seed": {}}', '{"trees": 0}', '{"trees": 100000}', '{"sample_size": 1}',
     '{"time_zone": "Mars/Olympus"}', '{"threshold": 2}', '{"explain": "some"}', '{"explain": true}', '{"sample_text": 1}', '{"contamination": 0.1}',
-    '[1]', '3']) AS o;
+    '{"explain": "flagged, all"}', '{"seed": 1e400}', '{"label_column": 5}', '{"time_zone": "../../etc/passwd"}',
+    '[1]', '3', 'null', '"x"']) AS o;
 SELECT outcome($$SELECT * FROM pynomaly.detect('good', algorithm => 'ecod', options => '{"trees": 10}')$$);
 SELECT outcome($$SELECT pynomaly.fit(pynomaly.sketch_of('good'), 'auto', '{"contamination": 0.9}')$$);
 SELECT outcome($$SELECT pynomaly.sketch_of('good', options => '{"tree": 1}')$$);
 SELECT outcome($$SELECT * FROM pynomaly.anomalies('good', "limit" => -1)$$);
+SELECT outcome($$SELECT pynomaly.sketch_agg(ARRAY['c' || i % 2]::name[], i, i) FROM generate_series(1, 4) AS i GROUP BY i % 2$$);
 SELECT outcome($$SELECT * FROM pynomaly.detect('good', model => 'm', algorithm => 'ecod')$$);
 
 -- Queries.
 SELECT outcome(format('SELECT * FROM pynomaly.detect_query(%L)', q)) FROM unnest(ARRAY[
     '', 'nonsense', 'SELECT 1; SELECT 2', 'DELETE FROM good', 'INSERT INTO good VALUES (1) RETURNING *', 'WITH d AS (DELETE FROM good RETURNING *) SELECT * FROM d',
     'SELECT * INTO elsewhere FROM good', 'EXPLAIN SELECT 1', 'SELECT $1', 'SELECT a, a FROM good', 'SELECT * FROM empty', 'SELECT', 'COPY good TO STDOUT', 'SELECT * FROM good FOR UPDATE',
-    'SELECT 1/0 AS a']) AS q;
+    'SELECT 1/0 AS a', 'VALUES (5), (NULL), (NULL)', 'SELECT 1, 2 FROM good']) AS q;
+SELECT outcome($$SELECT * FROM pynomaly.detect_query('SELECT 1 AS id, i AS id, i % 3 AS r FROM generate_series(1, 9) AS i', key => '{id}')$$);
 SELECT outcome($$SELECT * FROM pynomaly.detect_query(NULL)$$);
 SELECT count(*) AS "nothing was deleted" FROM good;
 

@@ -59,6 +59,13 @@ INSERT INTO composed SELECT i, 'k' || i % 3, date '2026-01-01' + i, i * i % 17 F
 SELECT key FROM pynomaly.detect('composed') LIMIT 1;
 SELECT key FROM pynomaly.detect('composed', key => '{c}') LIMIT 1;
 
+CREATE TABLE parent (id int PRIMARY KEY, a int);
+CREATE TABLE child () INHERITS (parent);
+INSERT INTO parent SELECT i, i % 7 FROM generate_series(1, 50) AS i;
+INSERT INTO child SELECT i, i % 7 FROM generate_series(1, 50) AS i;
+SELECT count(DISTINCT key) AS "each row has a key of its own", string_agg(DISTINCT r ->> 'feature', ', ') AS features
+FROM pynomaly.detect('parent', options => '{"explain": "all"}') AS d, jsonb_array_elements(reasons) AS r;
+
 -- A key that is named is no feature, unless it is named as a column, too.
 SELECT string_agg(DISTINCT r ->> 'feature', ', ') AS features
 FROM pynomaly.detect('composed', key => '{c}', options => '{"explain": "all"}') AS d, jsonb_array_elements(reasons) AS r;
@@ -135,6 +142,6 @@ SELECT count(*) FROM pynomaly.detect('reading') AS a JOIN pynomaly.detect('readi
 SELECT count(*) FROM pynomaly.detect_query('SELECT score FROM pynomaly.detect(''reading'')');
 SET client_min_messages = warning;
 DROP EXTENSION postgres_fdw CASCADE;
-DROP TABLE reading, reading_partitioned, reading_parent, composed, wide, gaps, mixed, reading_unlogged CASCADE;
+DROP TABLE parent, reading, reading_partitioned, reading_parent, composed, wide, gaps, mixed, reading_unlogged CASCADE;
 DROP SCHEMA "Odd ""Schema""" CASCADE;
 DROP FUNCTION fingerprint;

@@ -83,6 +83,23 @@ CREATE TABLE copy (LIKE whole);
 \! rm -f sketch.bin
 SELECT copy.sketch::text = whole.sketch::text AS "binary" FROM copy, whole;
 
+-- The same rows again and again: large weights still make models, until there are too many rows.
+CREATE TABLE doubled AS SELECT pynomaly.sketch_of('part', '{part}') AS sketch;
+DO $$
+BEGIN
+    FOR i IN 1..48 LOOP
+        UPDATE doubled SET sketch = (SELECT pynomaly.merge(s) FROM (SELECT sketch UNION ALL SELECT sketch) AS v (s));
+    END LOOP;
+END $$;
+SELECT sketch::jsonb -> 'rows' AS rows, pynomaly.score(pynomaly.fit(sketch, 'ecod'), 3) BETWEEN 0 AND 1 AS ecod,
+    pynomaly.score(pynomaly.fit(sketch, 'isolation_forest'), 3) BETWEEN 0 AND 1 AS forest FROM doubled;
+DO $$
+BEGIN
+    FOR i IN 1..12 LOOP
+        UPDATE doubled SET sketch = (SELECT pynomaly.merge(s) FROM (SELECT sketch UNION ALL SELECT sketch) AS v (s));
+    END LOOP;
+END $$;
+
 -- What does not fit together is refused.
 SELECT pynomaly.merge(s) FROM (SELECT pynomaly.sketch_agg('{a}', NULL, 1) UNION ALL SELECT pynomaly.sketch_agg('{b}', NULL, 1)) AS v (s);
 SELECT pynomaly.merge(s) FROM (SELECT pynomaly.sketch_agg('{a}', NULL, 1) UNION ALL SELECT pynomaly.sketch_agg('{a}', NULL, 'x'::text)) AS v (s);
@@ -96,5 +113,5 @@ SELECT pynomaly.sketch_agg('{a}', NULL, VARIADIC ARRAY[1]);
 SELECT pynomaly.sketch_accumulate(NULL, '{a}', NULL, 1);
 SELECT 'pynomaly.sketch:AAAA'::pynomaly.sketch;
 SELECT 'nonsense'::pynomaly.sketch;
-DROP TABLE event, shuffled, whole, part, copy;
+DROP TABLE event, shuffled, whole, part, copy, doubled;
 DROP FUNCTION model_of, in_parallel;

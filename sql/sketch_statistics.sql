@@ -76,6 +76,10 @@ FROM (SELECT pynomaly.sketch_agg('{x}', NULL, x)::jsonb -> 'columns' -> 0 AS c
 SELECT c -> 'mean' AS mean, (c -> 'min')::float8 AS min, (c -> 'max')::float8 AS max, c -> 'sd' AS sd
 FROM (SELECT pynomaly.sketch_agg('{x}', NULL, x)::jsonb -> 'columns' -> 0 AS c
       FROM (VALUES (1e308::float8), (1e308), (-1e308), (-1e308)) AS v (x)) AS s;
-DROP TABLE points, statistics, kinds, large, large_sketch CASCADE;
+CREATE TABLE extreme AS SELECT i AS id, CASE WHEN i / 1024 % 2 = 0 THEN 1e308 ELSE -1e308 END::float8 AS x FROM generate_series(0, 5119) AS i;
+SELECT abs((c -> 'mean')::float8) < 1e308 AS mean, pynomaly.fit(sketch::text::pynomaly.sketch, 'ecod') IS NOT NULL AS fits
+FROM (SELECT pynomaly.sketch_of('extreme', key => '{id}') AS sketch) AS s, LATERAL (SELECT sketch::jsonb #> '{columns,1}' AS c) AS c;
+
+DROP TABLE points, statistics, kinds, extreme, large, large_sketch CASCADE;
 DROP TYPE mood;
 DROP DOMAIN percentage;

@@ -221,7 +221,7 @@ pyn_fit_sketch(const PynSketch *sketch, const PynFitOptions *options, const char
 	if (problem != NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("%s has no column to learn from: %s", what, problem),
+				 errmsg("cannot learn from %s: %s", what, problem),
 				 errdetail("Columns: %s.", list_unused(model)),
 				 errhint("Anomalies can be told only where some column varies from row to row.")));
 	MemoryContextSwitchTo(caller);

@@ -26,7 +26,7 @@
 #define BLOCK_MEMORY (16 * 1024 * 1024) /* a block of wide rows is scored early */
 #define BLOCK_KEPT (256 * 1024) /* what a block's memory keeps when it is freed */
 #define RESULT_COLUMNS 7
-#define SORT_COLUMNS 2			/* raw score and number of the row come before the result's columns */
+#define SORT_COLUMNS 2			/* raw score and what breaks ties come before the result's columns */
 
 enum
 {
@@ -192,6 +192,16 @@ make_row_type(const PynSource *source)
 
 /* ---------------------------------------------------------------- rows out */
 
+/* What orders rows of one raw score, the same in each call: a scan may begin anywhere, keys stay. */
+static int64
+tie_breaker(const Work *work, int64 row_number)
+{
+	bool		has_key;
+	uint64		hash = pyn_source_key(work->source, work->slot, &has_key);
+
+	return has_key ? (int64) hash : row_number;
+}
+
 static void
 write_row(Work *work, int row, bool is_missing)
 {
@@ -237,7 +247,7 @@ write_row(Work *work, int row, bool is_missing)
 	}
 	values[RESULT_ROW] = make_row(work);
 	all_values[0] = Float8GetDatum(verdict.raw);
-	all_values[1] = Int64GetDatum(row_number);
+	all_values[1] = Int64GetDatum(tie_breaker(work, row_number));
 	ExecClearTuple(work->sort_slot);
 	memcpy(work->sort_slot->tts_values, all_values, sizeof(all_values));
 	memcpy(work->sort_slot->tts_isnull, all_nulls, sizeof(all_nulls));
@@ -302,7 +312,7 @@ begin_sort(Work *work)
 	bool		nulls_first[SORT_COLUMNS] = {false, false};
 
 	TupleDescInitEntry(type, 1, "raw", FLOAT8OID, -1, 0);
-	TupleDescInitEntry(type, 2, "number", INT8OID, -1, 0);
+	TupleDescInitEntry(type, 2, "tie", INT8OID, -1, 0);
 	for (int i = 0; i < RESULT_COLUMNS + 1; i++)
 		TupleDescCopyEntry(type, SORT_COLUMNS + i + 1, work->result_type, i + 1);
 	operators[0] = lookup_type_cache(FLOAT8OID, TYPECACHE_GT_OPR)->gt_opr;

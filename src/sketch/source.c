@@ -423,6 +423,10 @@ pyn_source_of_relation(Oid relation_id, const PynSourceOptions *options)
 	source->key_kind = selection.keys != NIL ? PYN_KEY_COLUMNS : !has_ctid ? PYN_KEY_ROW_NUMBER :
 		several ? PYN_KEY_PARTITION_CTID : PYN_KEY_CTID;
 
+	/* A parent's primary key says nothing of its children's rows; its columns are no features all the same. */
+	if (options->key == NULL && has_ctid && several && relation->rd_rel->relkind != RELKIND_PARTITIONED_TABLE)
+		source->key_kind = PYN_KEY_PARTITION_CTID;
+
 	initStringInfo(&query);
 	appendStringInfoString(&query, "SELECT ");
 	for (int i = 0; i < relation->rd_att->natts; i++)
