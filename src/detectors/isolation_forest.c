@@ -10,9 +10,10 @@
  * Layout.  Every tree becomes a complete binary tree of the height limit, 1-based in an array, so the walk is a fixed
  * number of identical steps i = 2i + (key >= threshold) without a branch to mispredict; a leaf above the bottom sends
  * its rows rightwards by a threshold that every key reaches.  A node is one 64-bit word: the feature below, the threshold
- * above.  A step waits for the loads of the step before, so several walks go on side by side: trees for one row, rows
- * for a block.  Path lengths are whole numbers of 2^-16, so their sum is the same in any order: one row and a block give
- * the same bits.
+ * above.  A step waits for the loads of the step before, so a row walks LANES trees side by side; those trees' nodes are
+ * interleaved, node i of each beside the others', so that one register addresses all.  Rows of a block go through one group
+ * of trees after the other, which stays in the cache.  Path lengths are whole numbers of 2^-16, so their sum is the same in
+ * any order: one row and a block give the same bits.
  *
  * Features are centred at their median and rounded to float4 before comparing; a missing value lies at the centre.
  */
@@ -25,8 +26,7 @@
 #define MAX_TREES 1000
 #define PATH_UNIT 65536.0		/* path lengths are stored in units of 2^-16 */
 #define MAX_PATH (32 * 65536)
-#define TREES_AT_ONCE 10		/* walks side by side for one row */
-#define ROWS_AT_ONCE 8			/* and in a block */
+#define LANES 8					/* trees walked side by side */
 
 enum
 {
@@ -49,8 +49,9 @@ typedef struct Forest
 	int			height;
 	double		scale;			/* -1 / (trees × c(psi) × PATH_UNIT) */
 	double	   *centres;
-	uint64	   *nodes;			/* per tree 2^height words, the first unused */
-	uint32	   *paths;			/* per tree 2^height leaves */
+	int			groups;			/* of LANES trees; the last is filled up with trees whose paths are 0 */
+	uint64	   *nodes;			/* per group 2^height × LANES words, the first LANES unused */
+	uint32	   *paths;			/* per group 2^height × LANES leaves */
 } Forest;
 
 #define NODE(feature, threshold) ((uint64) (uint32) (threshold) << 32 | (uint32) (feature))
@@ -290,7 +291,7 @@ typedef struct Reading
 	int			height;
 	int			sample_size;
 	const double *mean_paths;	/* c(n) for n up to sample_size */
-	uint64	   *nodes;
+	uint64	   *nodes;			/* of the tree's lane: every LANES-th word is its */
 	uint32	   *paths;
 } Reading;
 
@@ -313,10 +314,10 @@ read_node(Reading *reading, uint32 place, int depth, int *rows)
 			return "a leaf has an impossible number of rows";
 		for (int level = depth; level < reading->height; level++)
 		{
-			reading->nodes[leaf] = NODE(0, INT32_MIN);
+			reading->nodes[leaf * LANES] = NODE(0, INT32_MIN);
 			leaf = 2 * leaf + 1;
 		}
-		reading->paths[leaf - (1 << reading->height)] =
+		reading->paths[(leaf - (1 << reading->height)) * LANES] =
 			(uint32) ((depth + reading->mean_paths[count]) * PATH_UNIT + 0.5);
 		*rows = count;
 		return NULL;
@@ -325,7 +326,7 @@ read_node(Reading *reading, uint32 place, int depth, int *rows)
 		return "a tree is higher than its limit";
 	if (feature >= reading->features)
 		return "a tree splits a feature that there is not";
-	reading->nodes[place] = NODE(feature, (int32) pyn_read_u32(reading->reader));
+	reading->nodes[place * LANES] = NODE(feature, (int32) pyn_read_u32(reading->reader));
 	if ((problem = read_node(reading, 2 * place, depth + 1, &left_rows)) != NULL ||
 		(problem = read_node(reading, 2 * place + 1, depth + 1, &right_rows)) != NULL)
 		return problem;
@@ -363,8 +364,9 @@ forest_open(PynReader *reader, int features, void **state)
 	/* A tree has at least a node of 6 bytes and two leaves of 4: do not allocate for trees that cannot be there. */
 	if (!pyn_reader_has(reader, trees, 4))
 		return "a tree is cut off";
-	forest->nodes = pyn_new0(uint64, (Size) trees << forest->height);
-	forest->paths = pyn_new0(uint32, (Size) trees << forest->height);
+	forest->groups = (trees + LANES - 1) / LANES;
+	forest->nodes = pyn_new0(uint64, (Size) forest->groups * LANES << forest->height);
+	forest->paths = pyn_new0(uint32, (Size) forest->groups * LANES << forest->height);
 
 	/* c(n) by the running harmonic sum. */
 	mean_paths = pyn_new(double, sample_size + 1);
@@ -384,8 +386,8 @@ forest_open(PynReader *reader, int features, void **state)
 		int			rows;
 
 		CHECK_FOR_INTERRUPTS();
-		reading.nodes = forest->nodes + ((Size) tree << forest->height);
-		reading.paths = forest->paths + ((Size) tree << forest->height);
+		reading.nodes = forest->nodes + ((Size) (tree / LANES * LANES) << forest->height) + tree % LANES;
+		reading.paths = forest->paths + ((Size) (tree / LANES * LANES) << forest->height) + tree % LANES;
 		if ((problem = read_node(&reading, 1, 0, &rows)) != NULL)
 			return problem;
 		if (rows != (int) sample_size)
@@ -398,12 +400,31 @@ forest_open(PynReader *reader, int features, void **state)
 
 /* ---------------------------------------------------------------- score */
 
-static inline uint32
-step(const uint64 *nodes, const int32 *keys, uint32 place)
+/* The sum of a row's path lengths in one group of trees. */
+static inline uint64
+walk_group(const uint64 *nodes, const uint32 *paths, int height, const int32 *keys)
 {
-	uint64		node = nodes[place];
+	Size		place[LANES];	/* times LANES: of the tree's node in the group */
+	uint64		sum = 0;
 
-	return 2 * place + (keys[(uint32) node] >= (int32) (node >> 32));
+#pragma GCC unroll 8
+	for (int lane = 0; lane < LANES; lane++)
+		place[lane] = LANES;
+	for (int level = 0; level < height; level++)
+	{
+#pragma GCC unroll 8
+		for (int lane = 0; lane < LANES; lane++)
+		{
+			uint64		node = nodes[place[lane] + lane];
+
+			place[lane] = 2 * place[lane] + LANES * (Size) (keys[(uint32) node] >= (int32) (node >> 32));
+		}
+	}
+	paths -= (Size) LANES << height;
+#pragma GCC unroll 8
+	for (int lane = 0; lane < LANES; lane++)
+		sum += paths[place[lane] + lane];
+	return sum;
 }
 
 static inline double
@@ -416,90 +437,25 @@ static double
 forest_score_row(const void *state, const double *row)
 {
 	const Forest *forest = state;
-	int			height = forest->height;
-	Size		stride = (Size) 1 << height;
+	Size		stride = (Size) LANES << forest->height;
 	int32		few_keys[64];
 	int32	   *keys = forest->features <= 64 ? few_keys : palloc(sizeof(int32) * forest->features);
-	const uint64 *nodes = forest->nodes;
-	const uint32 *paths = forest->paths;
 	uint64		sum = 0;
-	int			tree = 0;
 
 	for (int feature = 0; feature < forest->features; feature++)
 		keys[feature] = pyn_order_key(row[feature] - forest->centres[feature]);
-	for (; tree + TREES_AT_ONCE <= forest->trees; tree += TREES_AT_ONCE)
-	{
-		uint32		place[TREES_AT_ONCE];
-
-#pragma GCC unroll 10
-		for (int i = 0; i < TREES_AT_ONCE; i++)
-			place[i] = 1;
-		for (int level = 0; level < height; level++)
-		{
-#pragma GCC unroll 10
-			for (int i = 0; i < TREES_AT_ONCE; i++)
-				place[i] = step(nodes + i * stride, keys, place[i]);
-		}
-#pragma GCC unroll 10
-		for (int i = 0; i < TREES_AT_ONCE; i++)
-			sum += paths[i * stride + place[i] - stride];
-		nodes += TREES_AT_ONCE * stride;
-		paths += TREES_AT_ONCE * stride;
-	}
-	for (; tree < forest->trees; tree++)
-	{
-		uint32		place = 1;
-
-		for (int level = 0; level < height; level++)
-			place = step(nodes, keys, place);
-		sum += paths[place - stride];
-		nodes += stride;
-		paths += stride;
-	}
+	for (int group = 0; group < forest->groups; group++)
+		sum += walk_group(forest->nodes + group * stride, forest->paths + group * stride, forest->height, keys);
 	if (keys != few_keys)
 		pfree(keys);
 	return raw_score(forest, sum);
-}
-
-/* Adds one tree's path lengths of all rows; keys are row-major. */
-static void
-walk_block(const uint64 *nodes, const uint32 *paths, int height, const int32 *keys, int features, int rows, uint64 *sums)
-{
-	Size		stride = (Size) 1 << height;
-	int			row = 0;
-
-	for (; row + ROWS_AT_ONCE <= rows; row += ROWS_AT_ONCE)
-	{
-		const int32 *row_keys = keys + (Size) row * features;
-		uint32		place[ROWS_AT_ONCE];
-
-#pragma GCC unroll 8
-		for (int i = 0; i < ROWS_AT_ONCE; i++)
-			place[i] = 1;
-		for (int level = 0; level < height; level++)
-		{
-#pragma GCC unroll 8
-			for (int i = 0; i < ROWS_AT_ONCE; i++)
-				place[i] = step(nodes, row_keys + (Size) i * features, place[i]);
-		}
-#pragma GCC unroll 8
-		for (int i = 0; i < ROWS_AT_ONCE; i++)
-			sums[row + i] += paths[place[i] - stride];
-	}
-	for (; row < rows; row++)
-	{
-		uint32		place = 1;
-
-		for (int level = 0; level < height; level++)
-			place = step(nodes, keys + (Size) row * features, place);
-		sums[row] += paths[place - stride];
-	}
 }
 
 static void
 forest_score_block(const void *state, const double *values, int stride, int rows, double *scores)
 {
 	const Forest *forest = state;
+	Size		group_stride = (Size) LANES << forest->height;
 	int			features = forest->features;
 	int32	   *keys = pyn_new(int32, (Size) rows * features);
 	uint64		sums[PYN_SCORE_BLOCK];
@@ -514,9 +470,14 @@ forest_score_block(const void *state, const double *values, int stride, int rows
 			keys[(Size) row * features + feature] = pyn_order_key(column[row] - centre);
 	}
 	memset(sums, 0, sizeof(uint64) * rows);
-	for (int tree = 0; tree < forest->trees; tree++)
-		walk_block(forest->nodes + ((Size) tree << forest->height), forest->paths + ((Size) tree << forest->height),
-				   forest->height, keys, features, rows, sums);
+	for (int group = 0; group < forest->groups; group++)
+	{
+		const uint64 *nodes = forest->nodes + group * group_stride;
+		const uint32 *paths = forest->paths + group * group_stride;
+
+		for (int row = 0; row < rows; row++)
+			sums[row] += walk_group(nodes, paths, forest->height, keys + (Size) row * features);
+	}
 	for (int row = 0; row < rows; row++)
 		scores[row] = raw_score(forest, sums[row]);
 	pfree(keys);

@@ -12,20 +12,10 @@
 #include "kernel/hash.h"
 #include "detectors/model.h"
 #include "sketch/sketch.h"
+#include "tap.h"
 
 #define MUTATIONS 100000
 #define ROWS 400
-
-static int	tests;
-static int	failures;
-
-static void
-ok(bool passed, const char *sentence)
-{
-	printf("%s %d - %s\n", passed ? "ok" : "not ok", ++tests, sentence);
-	failures += !passed;
-	fflush(stdout);
-}
 
 /* ---------------------------------------------------------------- good values to begin with */
 
@@ -335,6 +325,5 @@ main(int argc, char **argv)
 		snprintf(what, sizeof(what), "model of %s", pyn_detectors[i]->name);
 		attack(what, model_bytes(pyn_detectors[i]), try_model);
 	}
-	printf("1..%d\n", tests);
-	return failures > 0;
+	return done();
 }

@@ -5,6 +5,7 @@
  */
 #include "kernel/hash.h"
 #include "detectors/selection.h"
+#include "tap.h"
 
 #define MOST 3000
 
@@ -65,8 +66,7 @@ main(void)
 				calls++;
 			}
 	printf("# %d calls\n", calls);
-	printf("%s 1 - the selected number is that of its rank, and no number is lost\n", wrong == 0 ? "ok" : "not ok");
-	printf("%s 2 - smaller numbers stand before it and larger ones after it\n", unparted == 0 ? "ok" : "not ok");
-	printf("1..2\n");
-	return wrong > 0 || unparted > 0;
+	ok(wrong == 0, "the selected number is that of its rank, and no number is lost");
+	ok(unparted == 0, "smaller numbers stand before it and larger ones after it");
+	return done();
 }
