@@ -64,7 +64,7 @@ SELECT outcome(format($$SELECT * FROM pynomaly.detect('good', contamination => %
 SELECT outcome(format($$SELECT * FROM pynomaly.detect('good', options => %L)$$, o)) FROM unnest(ARRAY[
     '{"seeed": 1}', '{"seed": -1}', '{"seed": 1.5}', '{"seed": 1e300}', '{"seed": "x"}', '{"seed": {}}', '{"trees": 0}', '{"trees": 100000}', '{"sample_size": 1}',
     '{"time_zone": "Mars/Olympus"}', '{"threshold": 2}', '{"explain": "some"}', '{"explain": true}', '{"sample_text": 1}', '{"contamination": 0.1}',
-    '{"explain": "flagged, all"}', '{"seed": 1e400}', '{"label_column": 5}', '{"time_zone": "../../etc/passwd"}',
+    '{"explain": "flagged, all"}', '{"seed": 1e400}', '{"label_column": 5}', '{"time_zone": "../../etc/passwd"}', '{"time_zone": "<é>3"}',
     '[1]', '3', 'null', '"x"']) AS o;
 SELECT outcome($$SELECT * FROM pynomaly.detect('good', algorithm => 'ecod', options => '{"trees": 10}')$$);
 SELECT outcome($$SELECT pynomaly.fit(pynomaly.sketch_of('good'), 'auto', '{"contamination": 0.9}')$$);
@@ -105,6 +105,7 @@ SELECT outcome($$SELECT overlay(pynomaly.sketch_of('good')::text PLACING 'A' FRO
 SET statement_timeout = '300ms';
 \set VERBOSITY terse
 SELECT count(*) FROM pynomaly.detect_query('SELECT i AS a, i * i AS b FROM generate_series(1, 20000000::bigint) AS i');
+SELECT pynomaly.sketch_of('good', (SELECT array_agg(('c' || i)::name) FROM generate_series(1, 60000) AS i));
 \set VERBOSITY default
 RESET statement_timeout;
 

@@ -82,6 +82,13 @@ BEGIN
     RAISE NOTICE '% scored, % refused', scored, refused;
 END $$;
 
+-- Numbers at the ends of what there is: never NaN, never an error.
+SELECT x, pynomaly.score(m, x) BETWEEN 0 AND 1 AS scored
+FROM (SELECT pynomaly.fit(pynomaly.sketch_agg('{v}', NULL, v), a) AS m, a
+      FROM unnest('{-1.7976931348623157e308,-1.7e308,0,1.7e308,1.7976931348623157e308}'::float8[]) AS v, unnest('{ecod,isolation_forest}'::text[]) AS a GROUP BY a) AS f,
+    unnest('{9e307,-1e308,5e-324,-0.0,1.7976931348623157e308}'::float8[]) AS x
+ORDER BY a, x;
+
 -- In parallel workers: the same.
 SET parallel_setup_cost = 0;
 SET parallel_tuple_cost = 0;

@@ -75,6 +75,20 @@ SELECT pynomaly.row_key(1::int2) = pynomaly.row_key(1::int8) AS "widths hash ali
     pynomaly.row_key(1, NULL::int) <> pynomaly.row_key(1) AS "NULL counts", pynomaly.row_key(1, 2) <> pynomaly.row_key(2, 1) AS "order counts",
     pynomaly.row_key('a') = pynomaly.row_key('a'::text) AS "literals are texts";
 
+-- Any type can be part of a key, and hashes alike whatever the session's settings are.
+CREATE FUNCTION keys() RETURNS bigint[] LANGUAGE sql AS $$SELECT ARRAY[pynomaly.row_key(interval '1 day 2 hours'), pynomaly.row_key('\x00ff'::bytea),
+    pynomaly.row_key(tstzrange('2020-01-01Z', '2020-01-02Z')), pynomaly.row_key('{0.1,0.2}'::float8[]), pynomaly.row_key('{2020-02-01}'::date[]),
+    pynomaly.row_key(timestamptz '2020-01-01 00:00Z'), pynomaly.row_key(12.50), pynomaly.row_key(12.34::money)]$$;
+SELECT keys() AS plain \gset
+SET intervalstyle = iso_8601; SET bytea_output = escape; SET timezone = 'Asia/Tokyo'; SET extra_float_digits = -3; SET datestyle = 'SQL, DMY';
+SELECT keys() = :'plain' AS "the same keys";
+RESET intervalstyle; RESET bytea_output; RESET timezone; SET extra_float_digits = 0; RESET datestyle;
+
+-- A column that one part knows as the key is the key of the whole, whichever comes first.
+SELECT pynomaly.merge(s ORDER BY o)::jsonb #> '{columns,0,key}' AS forwards, pynomaly.merge(s ORDER BY -o)::jsonb #> '{columns,0,key}' AS backwards
+FROM (SELECT pynomaly.sketch_of('event', key => '{id}') AS s, 1 AS o
+      UNION ALL SELECT pynomaly.sketch_agg(NULL, pynomaly.row_key(id), e), 2 FROM event AS e) AS v;
+
 -- Values: text and binary forms give back the same.
 SELECT sketch::text::pynomaly.sketch::text = sketch::text AS text FROM whole;
 CREATE TABLE copy (LIKE whole);
@@ -114,4 +128,4 @@ SELECT pynomaly.sketch_accumulate(NULL, '{a}', NULL, 1);
 SELECT 'pynomaly.sketch:AAAA'::pynomaly.sketch;
 SELECT 'nonsense'::pynomaly.sketch;
 DROP TABLE event, shuffled, whole, part, copy, doubled;
-DROP FUNCTION model_of, in_parallel;
+DROP FUNCTION model_of, in_parallel, keys;

@@ -45,6 +45,10 @@ SELECT c -> 'length' ->> 'min' AS shortest, c -> 'length' ->> 'max' AS longest, 
 FROM (SELECT pynomaly.sketch_agg('{t}', NULL, t)::jsonb -> 'columns' -> 0 AS c
       FROM (VALUES ('Ελλάδα'), ('été'), ('日本'), (''), (NULL)) AS v (t)) AS s;
 
+-- Dates go further than timestamps.
+SELECT c -> 'min' AS min, c -> 'max' AS max
+FROM (SELECT pynomaly.sketch_agg('{d}', NULL, d)::jsonb #> '{columns,0}' AS c FROM (VALUES ('5874897-12-31'::date), ('4713-01-01 BC')) AS v (d)) AS s;
+
 -- What is estimated keeps to its bounds: distinct counts within three standard errors of 0.81 %, frequent values within
 -- their stated error, ranks of quantiles within 1 %.
 CREATE TABLE large AS
