@@ -44,6 +44,18 @@ def cpu_of(command, database="postgres", runs=3):
     return best
 
 
+def cpu_of_calls(command, calls, database="postgres"):
+    """CPU seconds of each of some calls in one fresh session."""
+    session = Session(database)
+    used = []
+    for _ in range(calls):
+        before = session.cpu()
+        session.run(command)
+        used.append(session.cpu() - before)
+    session.close()
+    return used
+
+
 def cpu_of_python(function, runs=3):
     """The same of a Python function."""
     best = None
