@@ -244,7 +244,7 @@ mask_text(PynText *text)
 
 /*
  * pyn_read_cell reads a value that is not NULL.  `text` receives the text where the kind is one; bytes that are no UTF-8
- * (possible in SQL_ASCII databases) are hashed but not kept.
+ * (possible in SQL_ASCII databases) are hashed as they are, and kept as question marks.
  */
 PynCell
 pyn_read_cell(const PynCellReader *reader, Datum value, PynText *text)
