@@ -118,7 +118,10 @@ set_model(ScoreSite *site, Datum value)
 		site->toast = toast;
 }
 
-/* Makes the site's model that of the name; it is resolved once for a call site, which lives no longer than a query. */
+/*
+ * Makes the site's model that of the name.  It is resolved once for a call site, which lives as long as a query, and in
+ * simple expressions of PL/pgSQL as long as a transaction.
+ */
 static void
 set_model_by_name(ScoreSite *site, FunctionCallInfo fcinfo)
 {
