@@ -41,7 +41,7 @@ INSERT INTO reading_child SELECT * FROM reading WHERE id % 2 = 1;
 CREATE EXTENSION postgres_fdw;
 CREATE SERVER here FOREIGN DATA WRAPPER postgres_fdw
     OPTIONS (host :'HOST', port :'PORT', dbname :'DBNAME');
-CREATE USER MAPPING FOR CURRENT_USER SERVER here;
+CREATE USER MAPPING FOR CURRENT_USER SERVER here OPTIONS (user :'USER');
 CREATE FOREIGN TABLE reading_foreign (id int, level float8, place text, at timestamptz) SERVER here OPTIONS (table_name 'reading');
 SELECT relation, fingerprint(relation::regclass) = fingerprint('reading') AS same
 FROM unnest('{reading_view,reading_barrier,reading_matview,reading_temporary,reading_unlogged,reading_partitioned,reading_parent,reading_foreign}'::text[]) AS relation;
