@@ -9,6 +9,7 @@
 #include "fmgr.h"
 #include "utils/guc.h"
 
+#include "kernel/settings.h"
 #include "sketch/sketch_type.h"
 
 PG_MODULE_MAGIC;
@@ -29,6 +30,7 @@ _PG_init(void)
 							PGC_USERSET,
 							GUC_UNIT_KB,
 							NULL, NULL, NULL);
+	pyn_kernel_init();
 
 	MarkGUCPrefixReserved("pynomaly");
 }

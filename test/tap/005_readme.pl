@@ -21,7 +21,9 @@ while ($text =~ /^```sql\n(.*?)^```\n```text\n(.*?)^```$/gms)
 {
 	my ($commands, $expected) = ($1, $2);
 	my ($title) = $commands =~ /pynomaly\.(\w+)/;
-	my ($out, $err) = run_command([ @psql, '-c', $commands ]);
+	my $file = PostgreSQL::Test::Utils::tempdir . '/commands.sql';
+	append_to_file($file, $commands);
+	my ($out, $err) = run_command([ @psql, '-f', $file ]);
 	s/[ \t]+$//gm, s/\n+\z/\n/ for $out, $expected;
 	is("$out\n" =~ s/\n+\z/\n/r, $expected, ++$count . ": $title") or diag $err;
 }

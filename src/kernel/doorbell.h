@@ -1,0 +1,51 @@
+/*
+ * doorbell.h
+ *		The shared memory through which publishers wake workers, and workers and launcher know of each other.
+ */
+#ifndef PYN_DOORBELL_H
+#define PYN_DOORBELL_H
+
+#include "postgres.h"
+#include "storage/latch.h"
+#include "storage/lwlock.h"
+#include "utils/timestamp.h"
+
+/* More pairs of a database and a domain than these take turns. */
+#define PYN_SLOTS 64
+
+/* A worker's place, which stays when the worker has left.  Free where database is InvalidOid. */
+typedef struct PynSlot
+{
+	Oid			database;
+	NameData	domain;
+	pid_t		pid;			/* 0: no worker */
+	Latch	   *latch;			/* of the worker */
+	bool		wanted;			/* there may be work since the worker last looked */
+	bool		starting;		/* the launcher has asked for a worker at started_at */
+	bool		leave;			/* the worker shall end */
+	bool		left_well;		/* the last one ended of its own accord */
+	bool		idle;			/* it waits */
+	TimestampTz started_at;
+	TimestampTz not_before;		/* no start before */
+	TimestampTz wake_at;		/* start then even when nobody rings; 0: never */
+	int			failures;		/* starts in a row that ended badly */
+} PynSlot;
+
+typedef struct PynShared
+{
+	LWLock		lock;			/* guards all below; a `wanted` may be set under a shared lock */
+	pid_t		launcher_pid;
+	Latch	   *launcher_latch;
+	bool		look;			/* databases may have been started or stopped */
+	bool		out_of_workers; /* the server had no place for a worker at the last start */
+	PynSlot		slots[PYN_SLOTS];
+} PynShared;
+
+extern void pyn_doorbell_init(void);
+extern PynShared *pyn_shared(void);
+extern PynSlot *pyn_slot(PynShared *shared, Oid database, const char *domain);
+extern bool pyn_slot_want(Oid database, const char *domain);
+extern void pyn_doorbell_prepare(const NameData *domains, int count);
+extern void pyn_doorbell_prepare_start(const char *domain);
+
+#endif							/* PYN_DOORBELL_H */

@@ -1,0 +1,337 @@
+/*
+ * event_log.c
+ *		Publishes events.
+ *
+ * An event is a row that the publishing transaction inserts into the open member of the log: it exists when the
+ * transaction commits and not otherwise, be it by savepoints or by two phases, and nothing else needs to be done for
+ * that.  Rows carry the top-level transaction, by which consumers cut batches (batch.c).
+ *
+ * Which member is open is cached in each backend and told by relation-cache invalidation.  A backend locks the member
+ * before it looks whether its knowledge is still right, and the lock is held until the transaction ends.  A member is
+ * emptied only under an exclusive lock (rotation.c), so every row is either seen by who empties it, or goes elsewhere.
+ */
+#include "postgres.h"
+
+#include <sys/time.h>
+
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "commands/sequence.h"
+#include "common/hashfn.h"
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "port/pg_bswap.h"
+#include "storage/lmgr.h"
+#include "utils/builtins.h"
+#include "utils/inval.h"
+#include "utils/timestamp.h"
+#include "utils/xid8.h"
+
+#include "kernel/access.h"
+#include "kernel/doorbell.h"
+#include "kernel/event_log.h"
+#include "kernel/event_type.h"
+#include "kernel/statement.h"
+
+const PynCause *pyn_cause = NULL;
+char	   *pyn_traceparent = NULL;
+
+/* What a backend knows of the log. */
+static struct
+{
+	bool		valid;
+	bool		watched;		/* the callback is registered */
+	pg_uuid_t	origin;
+	int			open_member;
+	Oid			members[PYN_LOG_MEMBERS];
+	Oid			id_sequence;
+	Oid			relations[2];	/* that it was read from */
+} the_log;
+
+PG_FUNCTION_INFO_V1(pyn_publish_sql);
+
+static void
+forget_log(Datum argument, Oid relation)
+{
+	if (relation == InvalidOid || relation == the_log.relations[0] || relation == the_log.relations[1])
+		the_log.valid = false;
+}
+
+/*
+ * The log of a database that was copied by CREATE DATABASE ... TEMPLATE still has the identity of the original.  What the
+ * original is going to do must not be done here again: its waiting events become dead ones, which redrive can wake.
+ * Subscriptions find that their position is of another origin and begin anew (subscription.c).
+ */
+static void
+take_new_origin(void)
+{
+	static PynStatement update_log = PYN_STATEMENT(
+		"UPDATE pynomaly_kernel.event_log SET origin = gen_random_uuid(), database = $1 WHERE database <> $1",
+		OIDOID);
+	static PynStatement bury_retries = PYN_STATEMENT(
+		"UPDATE pynomaly_kernel.retry SET state = 'dead', "
+		"message = coalesce(message, 'it waited when this database was copied from another one') WHERE state <> 'dead'");
+	Datum		values[] = {ObjectIdGetDatum(MyDatabaseId)};
+
+	if (pyn_execute(&update_log, values, NULL, 0) == 0)
+		return;
+	pyn_execute(&bury_retries, NULL, NULL, 0);
+	CacheInvalidateRelcacheByRelid(pyn_relation("event_log"));
+	CommandCounterIncrement();
+}
+
+/* Reads what a backend must know; the caller is the extension's owner and connected to SPI. */
+static void
+read_log(void)
+{
+	static PynStatement select_log = PYN_STATEMENT(
+		"SELECT origin, database, (SELECT member FROM pynomaly_kernel.event_member "
+		"WHERE opened_at IS NOT NULL AND closed_at IS NULL) FROM pynomaly_kernel.event_log");
+
+	if (!the_log.watched)
+	{
+		CacheRegisterRelcacheCallback(forget_log, (Datum) 0);
+		the_log.watched = true;
+	}
+	the_log.relations[0] = pyn_relation("event_log");
+	the_log.relations[1] = pyn_relation("event_member");
+	the_log.id_sequence = pyn_relation("event_id");
+	for (int i = 0; i < PYN_LOG_MEMBERS; i++)
+		the_log.members[i] = pyn_relation(psprintf("event_%d", i));
+
+	for (;;)
+	{
+		the_log.valid = true;
+		pyn_execute_latest(&select_log, NULL, NULL);
+		if (SPI_processed != 1)
+			elog(ERROR, "the event log has no identity");
+		if (DatumGetObjectId(pyn_field(0, 2, NULL)) != MyDatabaseId)
+		{
+			take_new_origin();
+			continue;
+		}
+		the_log.origin = *DatumGetUUIDP(pyn_field(0, 1, NULL));
+		the_log.open_member = DatumGetInt16(pyn_field(0, 3, NULL));
+		if (the_log.valid)
+			return;
+	}
+}
+
+/*
+ * pyn_log_origin gives the identity of this database's log; the caller is the extension's owner and connected to SPI.
+ */
+pg_uuid_t
+pyn_log_origin(void)
+{
+	AcceptInvalidationMessages();
+	if (!the_log.valid)
+		read_log();
+	return the_log.origin;
+}
+
+/*
+ * pyn_log_member gives the table of a member.
+ */
+Oid
+pyn_log_member(int member)
+{
+	if (!the_log.valid)
+		read_log();
+	return the_log.members[member];
+}
+
+/* Locks the open member until the transaction ends, and gives its number. */
+static int
+lock_open_member(void)
+{
+	int			member;
+
+	do
+	{
+		if (!the_log.valid)
+			read_log();
+		member = the_log.open_member;
+		/* Accepts invalidations, of a member that was closed among them. */
+		LockRelationOid(the_log.members[member], RowExclusiveLock);
+	} while (!the_log.valid);
+	return member;
+}
+
+/*
+ * A UUID of version 7 (RFC 9562): milliseconds since 1970 and random bits.  Random ones would touch a page of the index
+ * for each event.
+ */
+static pg_uuid_t
+new_uuid(TimestampTz now)
+{
+	pg_uuid_t	uuid;
+	uint64		milliseconds = (uint64) (now / 1000 +
+										 (int64) (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * SECS_PER_DAY * 1000);
+	uint64		bytes = pg_hton64(milliseconds << 16);
+
+	if (!pg_strong_random(uuid.data, UUID_LEN))
+		ereport(ERROR, (errcode(ERRCODE_INTERNAL_ERROR), errmsg("could not generate random values")));
+	memcpy(uuid.data, &bytes, 6);
+	uuid.data[6] = (uuid.data[6] & 0x0f) | 0x70;
+	uuid.data[8] = (uuid.data[8] & 0x3f) | 0x80;
+	return uuid;
+}
+
+/*
+ * Finds the event that this publisher has published with the key before; 0 if there is none.  Others with the same key
+ * wait for this transaction, so that the answer stays right: the log has no unique index, since it is eight tables.
+ */
+static int64
+find_published(const PynPublication *publication)
+{
+	static PynStatement select_published = PYN_INDEX_STATEMENT(
+		"SELECT id, type, subject FROM pynomaly_kernel.event WHERE idempotency_key = $1 AND publisher = $2 LIMIT 1",
+		TEXTOID, REGROLEOID);
+	Datum		values[] = {CStringGetTextDatum(publication->idempotency_key),
+	ObjectIdGetDatum(publication->publisher)};
+	uint64		hash = hash_bytes_extended((const unsigned char *) publication->idempotency_key,
+										   strlen(publication->idempotency_key), publication->publisher);
+	LOCKTAG		tag;
+	char	   *subject;
+
+	/* SQL's advisory locks have 1 and 2 in the last field. */
+	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, (uint32) (hash >> 32), (uint32) hash, 3);
+	(void) LockAcquire(&tag, ExclusiveLock, false, false);
+
+	CommandCounterIncrement();
+	if (pyn_execute_latest(&select_published, values, NULL) == 0)
+		return 0;
+	subject = pyn_text_field(0, 3);
+	if (strcmp(pyn_text_field(0, 2), publication->type) != 0 ||
+		(subject == NULL) != (publication->subject == NULL) ||
+		(subject != NULL && strcmp(subject, publication->subject) != 0))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("idempotency key \"%s\" was used for another event", publication->idempotency_key),
+				 errhint("A key belongs to one event of one type and subject.")));
+	return DatumGetInt64(pyn_field(0, 1, NULL));
+}
+
+static int64
+insert_event(const PynPublication *publication, const PynEventType *type)
+{
+#define INSERT_INTO(member) \
+	PYN_STATEMENT("INSERT INTO pynomaly_kernel.event_" #member " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, " \
+				  "$13, $14)", \
+				  INT8OID, UUIDOID, TEXTOID, TEXTOID, TEXTOID, TIMESTAMPTZOID, JSONBOID, UUIDOID, INT8OID, TEXTOID, \
+				  INT2OID, REGROLEOID, XID8OID, TEXTOID)
+	static PynStatement inserts[PYN_LOG_MEMBERS] = {
+		INSERT_INTO(0), INSERT_INTO(1), INSERT_INTO(2), INSERT_INTO(3),
+		INSERT_INTO(4), INSERT_INTO(5), INSERT_INTO(6), INSERT_INTO(7)
+	};
+	TimestampTz now = GetCurrentTimestamp();
+	int			member = lock_open_member();
+	int64		id = nextval_internal(the_log.id_sequence, false);
+	const char *traceparent = pyn_cause != NULL ? pyn_cause->traceparent : pyn_traceparent;
+	pg_uuid_t	correlation_id = pyn_cause != NULL ? pyn_cause->correlation_id : new_uuid(now);
+	Datum		values[14] = {0};
+	char		nulls[14];
+
+	memset(nulls, ' ', sizeof(nulls));
+	values[0] = Int64GetDatum(id);
+	values[1] = UUIDPGetDatum(&the_log.origin);
+	values[2] = CStringGetTextDatum(publication->type);
+	values[3] = CStringGetTextDatum(type->source);
+	if (publication->subject != NULL)
+		values[4] = CStringGetTextDatum(publication->subject);
+	else
+		nulls[4] = 'n';
+	values[5] = TimestampTzGetDatum(now);
+	values[6] = JsonbPGetDatum(publication->data);
+	values[7] = UUIDPGetDatum(&correlation_id);
+	if (pyn_cause != NULL)
+		values[8] = Int64GetDatum(pyn_cause->id);
+	else
+		nulls[8] = 'n';
+	if (traceparent != NULL && traceparent[0] != 0)
+		values[9] = CStringGetTextDatum(traceparent);
+	else
+		nulls[9] = 'n';
+	values[10] = Int16GetDatum(type->priority);
+	values[11] = ObjectIdGetDatum(publication->publisher);
+	values[12] = FullTransactionIdGetDatum(GetTopFullTransactionId());
+	if (publication->idempotency_key != NULL)
+		values[13] = CStringGetTextDatum(publication->idempotency_key);
+	else
+		nulls[13] = 'n';
+	pyn_execute(&inserts[member], values, nulls, 0);
+	return id;
+}
+
+static void
+check_text(const char *text, const char *what)
+{
+	if (text != NULL && (text[0] == 0 || strlen(text) > PYN_MAX_EVENT_TEXT))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("the %s of an event has %zu bytes", what, strlen(text)),
+				 errhint("It must have 1 to %d bytes, or be NULL.", PYN_MAX_EVENT_TEXT)));
+}
+
+/*
+ * pyn_publish writes an event with the current transaction and gives its id; or the id of the event that was published
+ * with the same idempotency key.  The data must match the type's schema.  When the transaction commits, the workers
+ * that have subscribed to the type are woken.
+ */
+int64
+pyn_publish(const PynPublication *publication)
+{
+	PynPublication own = *publication;
+	const PynEventType *type;
+	PynAccess	access;
+	int64		id = 0;
+
+	pyn_check_writable("publish()");
+	check_text(own.subject, "subject");
+	check_text(own.idempotency_key, "idempotency key");
+	if (VARSIZE(own.data) > PYN_MAX_EVENT_DATA)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("the data of an event of type \"%s\" has %d bytes", own.type, (int) VARSIZE(own.data)),
+				 errhint("It may have %d; store larger values with pynomaly_kernel.put_artifact and publish their digest.",
+						 PYN_MAX_EVENT_DATA)));
+	if (!OidIsValid(own.publisher))
+		own.publisher = GetUserId();
+
+	pyn_access_begin(&access, pyn_owner());
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "cannot connect to SPI");
+	type = pyn_event_type(own.type);
+	pyn_json_schema_check(type->schema, own.data, own.type);
+	if (own.idempotency_key != NULL)
+		id = find_published(&own);
+	if (id == 0)
+	{
+		pyn_doorbell_prepare(type->domains, type->domain_count);
+		id = insert_event(&own, type);
+	}
+	SPI_finish();
+	pyn_access_end(&access);
+	return id;
+}
+
+/*
+ * pynomaly_kernel.publish(type text, subject text, data jsonb, idempotency_key text = NULL) → bigint
+ */
+Datum
+pyn_publish_sql(PG_FUNCTION_ARGS)
+{
+	PynPublication publication = {0};
+
+	if (PG_ARGISNULL(0) || PG_ARGISNULL(2))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("the %s of an event must not be null", PG_ARGISNULL(0) ? "type" : "data")));
+	publication.type = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	if (!PG_ARGISNULL(1))
+		publication.subject = text_to_cstring(PG_GETARG_TEXT_PP(1));
+	publication.data = PG_GETARG_JSONB_P(2);
+	if (!PG_ARGISNULL(3))
+		publication.idempotency_key = text_to_cstring(PG_GETARG_TEXT_PP(3));
+	PG_RETURN_INT64(pyn_publish(&publication));
+}
