@@ -37,6 +37,7 @@ plan_of(PynStatement *statement)
 static uint64
 execute(PynStatement *statement, const Datum *values, const char *nulls, uint64 limit, Snapshot snapshot)
 {
+	MemoryContext caller = CurrentMemoryContext;
 	int			level = -1;
 	int			result;
 
@@ -54,6 +55,8 @@ execute(PynStatement *statement, const Datum *values, const char *nulls, uint64 
 		elog(ERROR, "cannot execute \"%s\": %s", statement->sql, SPI_result_code_string(result));
 	if (level >= 0)
 		AtEOXact_GUC(false, level);
+	/* SPI leaves us in memory of its own, which ends with the connection. */
+	MemoryContextSwitchTo(caller);
 	return SPI_processed;
 }
 
