@@ -99,6 +99,7 @@ typedef struct PynConsumer
 	List	   *subscriptions;	/* of PynSubscription */
 	int64		budget;			/* events that may still be handled */
 	TimestampTz next_upkeep;
+	TimestampTz next_lag_check;
 	TimestampTz next_schedule;
 	TimestampTz minute;			/* that the subscriptions' counts are of */
 

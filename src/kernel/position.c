@@ -4,8 +4,9 @@
  *
  * A position is written in the transaction that holds the handlers' effects, so that neither is there without the other.
  * It is a row that changes with each piece of work.  While somebody's snapshot is held open, none of its old versions can
- * be removed, and to find it by key would mean to look at all of them: so the consumer remembers where the newest is
- * (ctid) and goes there.  Whoever else changes the row, as replay() does, makes the consumer read it again.
+ * be removed, and to find it by key, or to check that the key is unique, would mean to look at all of them.  So the table
+ * has no index: the consumer remembers where the newest version is (ctid) and goes there.  Whoever else changes the row,
+ * as replay() does, makes the consumer read it again.
  */
 #include "postgres.h"
 
@@ -27,18 +28,20 @@
 void
 pyn_new_position(const char *name, const char *note)
 {
+	static PynStatement update_position = PYN_STATEMENT(
+		"UPDATE pynomaly_kernel.subscription_position SET origin = $2, done = pg_current_snapshot(), target = NULL, "
+		"after_id = 0, since = NULL, replay_since = NULL, note = $3, updated_at = clock_timestamp() WHERE subscription = $1",
+		TEXTOID, UUIDOID, TEXTOID);
 	static PynStatement insert_position = PYN_STATEMENT(
-		"INSERT INTO pynomaly_kernel.subscription_position AS p "
-		"(subscription, origin, done, after_id, handled, note, updated_at) "
-		"VALUES ($1, $2, pg_current_snapshot(), 0, 0, $3, clock_timestamp()) "
-		"ON CONFLICT (subscription) DO UPDATE SET (origin, done, target, after_id, since, replay_since, note, updated_at) = "
-		"(excluded.origin, excluded.done, NULL, 0, NULL, NULL, excluded.note, excluded.updated_at)",
+		"INSERT INTO pynomaly_kernel.subscription_position (subscription, origin, done, after_id, handled, note, updated_at) "
+		"VALUES ($1, $2, pg_current_snapshot(), 0, 0, $3, clock_timestamp())",
 		TEXTOID, UUIDOID, TEXTOID);
 	pg_uuid_t	origin = pyn_log_origin();
-	Datum		values[] = {CStringGetTextDatum(name), UUIDPGetDatum(&origin),
-	note != NULL ? CStringGetTextDatum(note) : (Datum) 0};
+	char		nulls[] = "   ";
+	Datum		values[] = {CStringGetTextDatum(name), UUIDPGetDatum(&origin), pyn_text_or_null(note, &nulls[2])};
 
-	pyn_execute(&insert_position, values, note != NULL ? "   " : "  n", 0);
+	if (pyn_execute(&update_position, values, nulls, 0) == 0)
+		pyn_execute(&insert_position, values, nulls, 0);
 }
 
 /*

@@ -26,6 +26,9 @@
 /* The time for which a member takes events: one is open, one is being passed, the others cover the retention. */
 #define PERIOD_MS (pyn_retention * INT64CONST(1000) / (PYN_LOG_MEMBERS - 2))
 
+/* How often to look for subscriptions that are too far behind, in ms; it looks at all positions. */
+#define LAG_INTERVAL Min(60 * 1000, pyn_max_lag * INT64CONST(1000) / 2)
+
 /* The statements on one member, whose name cannot be a parameter. */
 #define FOR_EACH_MEMBER(statement) \
 	{statement(0), statement(1), statement(2), statement(3), statement(4), statement(5), statement(6), statement(7)}
@@ -162,11 +165,16 @@ suspend_laggards(void)
 void
 pyn_upkeep(PynConsumer *consumer)
 {
+	TimestampTz now = GetCurrentTimestamp();
 	int			member = -1;
 
 	if (pyn_unit_begin(consumer))
 	{
-		suspend_laggards();
+		if (consumer->next_lag_check <= now)
+		{
+			suspend_laggards();
+			consumer->next_lag_check = TimestampTzPlusMilliseconds(now, LAG_INTERVAL);
+		}
 		open_next();
 		member = oldest_member();
 	}

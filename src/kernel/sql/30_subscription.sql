@@ -21,9 +21,9 @@ COMMENT ON COLUMN pynomaly_kernel.subscription.owner IS 'the role that the handl
 COMMENT ON COLUMN pynomaly_kernel.subscription.status IS 'suspended: was too far behind; disabled: the owner or the handler cannot run it; neither holds events back from being removed';
 SELECT pg_catalog.pg_extension_config_dump('pynomaly_kernel.subscription', 'WHERE NOT builtin');
 
--- A fill factor that leaves room for the versions of a row that is updated with every batch.
+-- No index, not even for a primary key: see position.c.  There is one row for each subscription.
 CREATE TABLE pynomaly_kernel.subscription_position (
-    subscription text COLLATE "C" PRIMARY KEY,
+    subscription text COLLATE "C" NOT NULL,
     origin uuid NOT NULL,
     done pg_snapshot NOT NULL,
     target pg_snapshot,
