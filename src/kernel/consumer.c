@@ -22,6 +22,7 @@
 
 #include "kernel/access.h"
 #include "kernel/consumer.h"
+#include "kernel/log_scan.h"
 #include "kernel/statement.h"
 
 /* A piece takes no further event after this time, in ms. */
@@ -277,7 +278,7 @@ handle_piece(PynConsumer *consumer, PynSubscription *subscription)
 	PynHandler	handler;
 	PynEvent   *events;
 	int			count;
-	int			done = 0;
+	int			done = -1;
 
 	if (left == 0 || consumer->budget <= 0)
 		return false;
@@ -286,7 +287,8 @@ handle_piece(PynConsumer *consumer, PynSubscription *subscription)
 		pyn_unit_commit(consumer);
 		return false;
 	}
-	events = pyn_batch_fetch(subscription, (int) Min(Min(left, PYN_PIECE), consumer->budget), &count);
+	left = (int) Min(Min(left, PYN_PIECE), consumer->budget);
+	events = pyn_log_fetch(&subscription->waiting[subscription->next], left, &count);
 	if (subscription->handler == NULL)
 	{
 		pyn_tell_listeners(events, count);
@@ -295,10 +297,12 @@ handle_piece(PynConsumer *consumer, PynSubscription *subscription)
 	}
 	else if (pyn_consumer_handler(consumer, subscription, &handler))
 		done = handle_events(consumer, subscription, &handler, events, count);
-	if (done > 0)
-		advance(consumer, subscription, events[done - 1].id, done);
+	/* An event that is not there any more, which only a superuser can bring about, is passed like any other. */
+	if (done >= 0)
+		advance(consumer, subscription,
+				done < count ? events[done - 1].id : subscription->waiting[subscription->next + left - 1].id, done);
 	pyn_unit_commit(consumer);
-	return done > 0;
+	return done >= 0;
 }
 
 /* The subscription whose next event has the highest priority first, others in their order. */

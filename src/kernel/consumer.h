@@ -27,6 +27,7 @@ typedef struct PynWaiting
 {
 	int64		id;
 	int16		priority;
+	int16		member;			/* of the log */
 } PynWaiting;
 
 /* An event as the consumer needs it; all in memory of the current piece. */
@@ -143,7 +144,6 @@ extern void pyn_throughput_write(PynConsumer *consumer);
 
 /* batch.c */
 extern bool pyn_batches_open(PynConsumer *consumer);
-extern PynEvent *pyn_batch_fetch(PynSubscription *subscription, int count, int *found);
 
 /* retry.c */
 extern void pyn_retries_load(PynConsumer *consumer);

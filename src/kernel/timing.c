@@ -25,6 +25,8 @@
 
 #include "kernel/timing.h"
 
+#define WHITESPACE " \t\n\r\f\v"
+
 /* From Unix's to PostgreSQL's epoch, in seconds. */
 #define EPOCH_SECONDS ((int64) (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * SECS_PER_DAY)
 
@@ -253,6 +255,22 @@ set_cron(PynTiming *timing, const char *const *fields)
 }
 
 /*
+ * may_be_interval tells texts that can be intervals from those that PostgreSQL only takes for some: its reader skips
+ * most punctuation, so that "30 * * * *", or a cron expression that lacks a field, would be 30 seconds.  Five words that
+ * begin as cron expressions do, with two fields that know no names, are one even if "mon" or "dec" could be a unit.
+ */
+static bool
+may_be_interval(const char *text, const char *const *words, int count)
+{
+	const char *cron = "0123456789*,-/";
+
+	for (const char *p = text; *p != '\0'; p++)
+		if (!isalnum((unsigned char) *p) && strchr(WHITESPACE ".:,+-@", *p) == NULL)
+			return false;
+	return count != FIELD_COUNT || words[0][strspn(words[0], cron)] != '\0' || words[1][strspn(words[1], cron)] != '\0';
+}
+
+/*
  * decode_interval does what interval_in does, but returns what is wrong: most texts that come here are no intervals,
  * and an error can be caught only at the price of a subtransaction.
  */
@@ -299,8 +317,8 @@ split_words(const char *text, const char **words)
 	char	   *state;
 	int			count = 0;
 
-	for (char *word = strtok_r(rest, " \t\n\r\f\v", &state); word != NULL && count <= FIELD_COUNT;
-		 word = strtok_r(NULL, " \t\n\r\f\v", &state))
+	for (char *word = strtok_r(rest, WHITESPACE, &state); word != NULL && count <= FIELD_COUNT;
+		 word = strtok_r(NULL, WHITESPACE, &state))
 		words[count++] = word;
 	return count;
 }
@@ -327,21 +345,19 @@ pyn_timing_parse(const char *text, const char *time_zone)
 {
 	PynTiming  *timing = palloc0(offsetof(PynTiming, text) + strlen(text) + 1);
 	const char *words[FIELD_COUNT + 1];
-	int			count;
-	int			error;
+	int			count = split_words(text, words);
+	int			error = DTERR_BAD_FORMAT;
 
 	strcpy(timing->text, text);
 	timing->zone = find_zone(time_zone);
-
-	/* Intervals first: one may have five words, but none is a cron expression, as it cannot be five bare values. */
-	error = decode_interval(text, &timing->interval);
+	if (may_be_interval(text, words, count))
+		error = decode_interval(text, &timing->interval);
 	if (error == 0)
 	{
 		timing->is_interval = true;
 		check_interval(timing);
 		return timing;
 	}
-	count = split_words(text, words);
 	if (count == FIELD_COUNT)
 	{
 		set_cron(timing, words);
@@ -422,8 +438,6 @@ interval_multiple(const PynTiming *timing, TimestampTz anchor, int64 n)
 	TimestampTz result = anchor;
 	int64		time;
 
-	if (pg_mul_s64_overflow(interval->time, n, &time))
-		return DT_NOEND;
 	if (n > 0 && (interval->month > 0 || interval->day > 0))
 	{
 		struct pg_tm tm;
@@ -448,7 +462,11 @@ interval_multiple(const PynTiming *timing, TimestampTz anchor, int64 n)
 		if (tm2timestamp(&tm, fsec, &offset, &result) != 0)
 			return DT_NOEND;
 	}
-	if (pg_add_s64_overflow(result, time, &result) || !IS_VALID_TIMESTAMP(result))
+
+	/* In two halves, since the time from the first to the last timestamp is more than 64 bits hold. */
+	if (pg_mul_s64_overflow(interval->time, n / 2, &time) || pg_add_s64_overflow(result, time, &result) ||
+		pg_mul_s64_overflow(interval->time, n - n / 2, &time) || pg_add_s64_overflow(result, time, &result) ||
+		!IS_VALID_TIMESTAMP(result))
 		return DT_NOEND;
 	return result;
 }
