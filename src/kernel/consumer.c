@@ -11,7 +11,6 @@
 
 #include "catalog/pg_extension.h"
 #include "catalog/pg_type.h"
-#include "commands/extension.h"
 #include "common/hashfn.h"
 #include "miscadmin.h"
 #include "storage/lock.h"
@@ -34,6 +33,9 @@
 /* How often to look whether the log is to be rotated or something is too far behind, in ms. */
 #define UPKEEP_INTERVAL 5000
 
+/* The part of an extension that a domain's lock is on; PostgreSQL locks extensions as a whole (0). */
+#define DOMAIN_PART 1
+
 /* What to read again after which table has changed. */
 static PynConsumer *the_consumer;
 static Oid	watched[3];
@@ -52,16 +54,16 @@ forget_tables(Datum argument, Oid relation)
 }
 
 /*
- * A session lock on a part of the extension named by the domain: unlike an advisory lock, SQL cannot release it.
+ * A session lock on an object that does not exist, a part of an extension numbered by the domain's hash: unlike an
+ * advisory lock, SQL cannot release it.
  */
 static LOCKTAG
 domain_lock(const char *domain)
 {
 	LOCKTAG		tag;
-	Oid			extension = get_extension_oid("pynomaly", true);
-	uint32		part = DatumGetUInt32(hash_any((const unsigned char *) domain, strlen(domain)));
 
-	SET_LOCKTAG_OBJECT(tag, MyDatabaseId, ExtensionRelationId, extension, (uint16) (part % 65535 + 1));
+	SET_LOCKTAG_OBJECT(tag, MyDatabaseId, ExtensionRelationId,
+					   DatumGetUInt32(hash_any((const unsigned char *) domain, strlen(domain))), DOMAIN_PART);
 	return tag;
 }
 
@@ -100,8 +102,8 @@ pyn_consumer_awaited(const PynConsumer *consumer)
 }
 
 /*
- * pyn_consumer_open makes a consumer, within a transaction.  A cautious one counts the attempts at its first events before
- * it begins them, because it may follow one that did not survive them.
+ * pyn_consumer_open makes a consumer.  A cautious one counts the attempts at its first events before it begins them, because
+ * it may follow one that did not survive them.
  */
 PynConsumer *
 pyn_consumer_open(const char *domain, bool in_worker, bool cautious)

@@ -278,18 +278,6 @@ look_around(PynConsumer *consumer, TimestampTz *next_look)
 	}
 }
 
-static PynConsumer *
-open_consumer(const char *domain, bool cautious)
-{
-	PynConsumer *consumer;
-
-	StartTransactionCommand();
-	consumer = pyn_consumer_open(domain, true, cautious);
-	CommitTransactionCommand();
-	MemoryContextSwitchTo(consumer->context);
-	return consumer;
-}
-
 /*
  * pyn_worker_main is a worker; its argument is the number of its slot.
  */
@@ -309,7 +297,8 @@ pyn_worker_main(Datum argument)
 	BackgroundWorkerUnblockSignals();
 	BackgroundWorkerInitializeConnectionByOid(database, InvalidOid, 0);
 	set_own_settings();
-	consumer = open_consumer(domain, cautious);
+	consumer = pyn_consumer_open(domain, true, cautious);
+	MemoryContextSwitchTo(consumer->context);
 	last_work = GetCurrentTimestamp();
 
 	for (;;)
