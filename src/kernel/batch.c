@@ -49,13 +49,6 @@ same_snapshot(Datum a, Datum b)
 	return datumIsEqual(a, b, false, -1);
 }
 
-/* Before any transaction. */
-static Datum
-empty_snapshot(void)
-{
-	return DirectFunctionCall1(pg_snapshot_in, CStringGetDatum("1:1:"));
-}
-
 /* Takes those of the events found that the subscription is about. */
 static void
 take(PynSubscription *subscription, const PynLogScan *found)
@@ -86,7 +79,7 @@ close_batch(PynSubscription *subscription)
 	set_snapshot(subscription, &subscription->done, subscription->target);
 	set_snapshot(subscription, &subscription->target, 0);
 	subscription->after_id = 0;
-	subscription->since = 0;
+	subscription->since = DT_NOEND;
 	subscription->moved = true;
 }
 
@@ -94,12 +87,12 @@ close_batch(PynSubscription *subscription)
 static void
 open_batch(PynSubscription *subscription, Datum now)
 {
-	if (subscription->replay_since != 0)
+	if (subscription->replay_since != DT_NOEND)
 	{
 		set_snapshot(subscription, &subscription->target, subscription->done);
-		set_snapshot(subscription, &subscription->done, empty_snapshot());
+		set_snapshot(subscription, &subscription->done, subscription->began);
 		subscription->since = subscription->replay_since;
-		subscription->replay_since = 0;
+		subscription->replay_since = DT_NOEND;
 	}
 	else
 		set_snapshot(subscription, &subscription->target, now);
@@ -117,7 +110,7 @@ scan_for_all(List *subscriptions, int first)
 	TimestampTz since = leader->since;
 	PynLogScan	found;
 
-	pyn_log_scan(&found, done, target, after_id, since, WINDOW);
+	pyn_log_scan(&found, done, target, after_id, since == DT_NOEND ? DT_NOBEGIN : since, WINDOW);
 	for (int i = first; i < list_length(subscriptions); i++)
 	{
 		PynSubscription *subscription = list_nth(subscriptions, i);
@@ -158,7 +151,7 @@ pyn_batches_open(PynConsumer *consumer)
 			continue;
 		if (subscription->target != 0)
 			close_batch(subscription);
-		if (subscription->replay_since == 0 && same_snapshot(subscription->done, now))
+		if (subscription->replay_since == DT_NOEND && same_snapshot(subscription->done, now))
 			continue;
 		open_batch(subscription, now);
 		subscription->cut = true;

@@ -22,6 +22,7 @@
 #include "kernel/access.h"
 #include "kernel/consumer.h"
 #include "kernel/log_scan.h"
+#include "kernel/settings.h"
 #include "kernel/statement.h"
 
 /* A piece takes no further event after this time, in ms. */
@@ -124,6 +125,9 @@ pyn_consumer_open(const char *domain, bool in_worker, bool cautious)
 	consumer->in_worker = in_worker;
 	consumer->cautious = cautious;
 	consumer->budget = PG_INT64_MAX;
+	/* After a pause all are behind; their workers come, too, and shall have time.  A session serves them before this one. */
+	if (in_worker)
+		consumer->next_lag_check = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), 60000);
 	the_consumer = consumer;
 	return consumer;
 }
@@ -385,7 +389,7 @@ do_other_work(PynConsumer *consumer)
 		write_positions(consumer, POSITION_DELAY);
 		if (serves_users(consumer) && !consumer->gone)
 			pyn_upkeep(consumer);
-		consumer->next_upkeep = TimestampTzPlusMilliseconds(now, UPKEEP_INTERVAL);
+		consumer->next_upkeep = TimestampTzPlusMilliseconds(now, Min(UPKEEP_INTERVAL, pyn_retention * 1000 / 10));
 	}
 	return worked;
 }

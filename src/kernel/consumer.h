@@ -57,11 +57,12 @@ typedef struct PynSubscription
 
 	/* The position, see sql/30_subscription.sql. */
 	ItemPointerData tid;		/* its row */
+	Datum		began;			/* pg_snapshot */
 	Datum		done;			/* pg_snapshot */
 	Datum		target;			/* pg_snapshot, or 0: no batch is open */
 	int64		after_id;
-	TimestampTz since;			/* 0: the open batch is no replay */
-	TimestampTz replay_since;	/* 0: none is asked for */
+	TimestampTz since;			/* DT_NOEND: the open batch is no replay */
+	TimestampTz replay_since;	/* DT_NOEND: none is asked for */
 	bool		moved;			/* done is newer than in the table */
 	TimestampTz written_at;
 

@@ -151,7 +151,7 @@ typedef struct Wanted
 {
 	Datum		target;
 	int64		after_id;
-	TimestampTz since;			/* 0: of any time */
+	TimestampTz since;
 	int			limit;
 } Wanted;
 
@@ -170,7 +170,7 @@ collect(PynLogScan *scan, MemberScan *member, int number, const Wanted *wanted)
 		if (found->waiting.id <= wanted->after_id ||
 			!DatumGetBool(DirectFunctionCall2(pg_visible_in_snapshot, slot_getattr(slot, EVENT_XID, &is_null),
 											  wanted->target)) ||
-			(wanted->since != 0 && DatumGetTimestampTz(slot_getattr(slot, EVENT_TIME, &is_null)) < wanted->since))
+			DatumGetTimestampTz(slot_getattr(slot, EVENT_TIME, &is_null)) < wanted->since)
 			continue;
 		found->waiting.priority = DatumGetInt16(slot_getattr(slot, EVENT_PRIORITY, &is_null));
 		found->waiting.member = (int16) number;
@@ -202,8 +202,8 @@ running_transactions(Datum snapshot, uint64 **running)
 }
 
 /*
- * pyn_log_scan finds the events that became visible between two snapshots, with ids after one and published since a time
- * (0: any): of the transactions that the first snapshot does not know, and of those that it knew as running.  It gives
+ * pyn_log_scan finds the events that became visible between two snapshots, with ids after one and published since a
+ * time: of the transactions that the first snapshot does not know, and of those that it knew as running.  It gives
  * those with the lowest ids, at most `limit`, by id.  The active snapshot is not older than `target`.
  */
 void

@@ -29,12 +29,13 @@ void
 pyn_new_position(const char *name, const char *note)
 {
 	static PynStatement update_position = PYN_STATEMENT(
-		"UPDATE pynomaly_kernel.subscription_position SET origin = $2, done = pg_current_snapshot(), target = NULL, "
+		"UPDATE pynomaly_kernel.subscription_position SET origin = $2, began = pg_current_snapshot(), "
+		"done = pg_current_snapshot(), target = NULL, "
 		"after_id = 0, since = NULL, replay_since = NULL, note = $3, updated_at = clock_timestamp() WHERE subscription = $1",
 		TEXTOID, UUIDOID, TEXTOID);
 	static PynStatement insert_position = PYN_STATEMENT(
-		"INSERT INTO pynomaly_kernel.subscription_position (subscription, origin, done, after_id, handled, note, updated_at) "
-		"VALUES ($1, $2, pg_current_snapshot(), 0, 0, $3, clock_timestamp())",
+		"INSERT INTO pynomaly_kernel.subscription_position (subscription, origin, began, done, after_id, handled, note, updated_at) "
+		"VALUES ($1, $2, pg_current_snapshot(), pg_current_snapshot(), 0, 0, $3, clock_timestamp())",
 		TEXTOID, UUIDOID, TEXTOID);
 	pg_uuid_t	origin = pyn_log_origin();
 	char		nulls[] = "   ";
@@ -89,6 +90,15 @@ field_or_zero(uint64 row, int column)
 	return is_null ? (Datum) 0 : value;
 }
 
+static TimestampTz
+time_field(uint64 row, int column)
+{
+	bool		is_null;
+	Datum		value = pyn_field(row, column, &is_null);
+
+	return is_null ? DT_NOEND : DatumGetTimestampTz(value);
+}
+
 /* A snapshot in the current memory context. */
 static Datum
 copy_snapshot(Datum snapshot)
@@ -119,8 +129,9 @@ read_subscription(PynConsumer *consumer, uint64 row)
 	subscription->done = copy_snapshot(pyn_field(row, 9, NULL));
 	subscription->target = copy_snapshot(field_or_zero(row, 10));
 	subscription->after_id = DatumGetInt64(pyn_field(row, 11, NULL));
-	subscription->since = DatumGetTimestampTz(field_or_zero(row, 12));
-	subscription->replay_since = DatumGetTimestampTz(field_or_zero(row, 13));
+	subscription->since = time_field(row, 12);
+	subscription->replay_since = time_field(row, 13);
+	subscription->began = copy_snapshot(pyn_field(row, 14, NULL));
 	subscription->written_at = GetCurrentTimestamp();
 	subscription->next_retry = DT_NOEND;
 	/* A batch that was begun must be read again. */
@@ -137,7 +148,7 @@ pyn_positions_load(PynConsumer *consumer)
 {
 	static PynStatement select_subscriptions = PYN_STATEMENT(
 		"SELECT s.name, s.type, s.handler, s.owner, s.builtin, s.max_attempts, "
-		"(extract(epoch FROM s.timeout) * 1000)::int, p.ctid, p.done, p.target, p.after_id, p.since, p.replay_since "
+		"(extract(epoch FROM s.timeout) * 1000)::int, p.ctid, p.done, p.target, p.after_id, p.since, p.replay_since, p.began "
 		"FROM pynomaly_kernel.subscription s JOIN pynomaly_kernel.subscription_position p ON p.subscription = s.name "
 		"WHERE s.domain = $1 AND s.status = 'active' ORDER BY s.name",
 		NAMEOID);
@@ -208,9 +219,9 @@ pyn_position_write(PynConsumer *consumer, PynSubscription *subscription, int64 h
 
 	if (subscription->target == 0)
 		nulls[3] = 'n';
-	if (subscription->since == 0)
+	if (subscription->since == DT_NOEND)
 		nulls[5] = 'n';
-	if (subscription->replay_since == 0)
+	if (subscription->replay_since == DT_NOEND)
 		nulls[6] = 'n';
 	if (pyn_execute(&update_position, values, nulls, 0) != 1)
 		ereport(ERROR,

@@ -39,7 +39,7 @@ read_domains(void)
 	static PynStatement select_domains = PYN_STATEMENT(
 		"SELECT domain FROM pynomaly_kernel.subscription WHERE status = 'active' GROUP BY domain ORDER BY domain");
 	MemoryContext caller = CurrentMemoryContext;
-	List	   *domains = list_make1(pstrdup(PYN_HOST_DOMAIN));
+	List	   *domains = NIL;
 	PynAccess	access;
 	uint64		count;
 
@@ -57,7 +57,8 @@ read_domains(void)
 	}
 	SPI_finish();
 	pyn_access_end(&access);
-	return domains;
+	/* Last, because its upkeep suspends who is behind. */
+	return lappend(domains, pstrdup(PYN_HOST_DOMAIN));
 }
 
 /* Does all that is due for one domain, at most `budget` events, of which it takes away what it has handled. */
@@ -191,12 +192,14 @@ pyn_stop(PG_FUNCTION_ARGS)
 }
 
 static const char *
-slot_state(const PynSlot *slot)
+slot_state(const PynSlot *slot, bool out_of_workers)
 {
 	if (slot->pid != 0)
 		return "running";
 	if (slot->starting)
 		return "starting";
+	if (slot->wanted && out_of_workers && slot->not_before <= GetCurrentTimestamp())
+		return "without place";
 	return slot->wanted ? "wanted" : "idle";
 }
 
@@ -209,19 +212,21 @@ pyn_workers(PG_FUNCTION_ARGS)
 	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
 	PynShared  *shared = pyn_shared();
 	PynSlot		slots[PYN_SLOTS];
+	bool		out_of_workers;
 
 	InitMaterializedSRF(fcinfo, 0);
 	if (shared == NULL)
 		return (Datum) 0;
 	LWLockAcquire(&shared->lock, LW_SHARED);
 	memcpy(slots, shared->slots, sizeof(slots));
+	out_of_workers = shared->out_of_workers;
 	LWLockRelease(&shared->lock);
 	for (int i = 0; i < PYN_SLOTS; i++)
 	{
 		const PynSlot *slot = &slots[i];
 		TimestampTz next = slot->wanted ? slot->not_before : slot->wake_at;
 		Datum		values[6] = {
-			NameGetDatum(&slot->domain), Int32GetDatum(slot->pid), CStringGetTextDatum(slot_state(slot)),
+			NameGetDatum(&slot->domain), Int32GetDatum(slot->pid), CStringGetTextDatum(slot_state(slot, out_of_workers)),
 			TimestampTzGetDatum(slot->started_at), TimestampTzGetDatum(next), Int32GetDatum(slot->failures)
 		};
 		bool		nulls[6] = {false, slot->pid == 0, false, slot->started_at == 0, slot->pid != 0 || next == 0, false};

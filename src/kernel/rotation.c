@@ -62,7 +62,7 @@ open_next(void)
 	CacheInvalidateRelcacheByRelid(pyn_relation("event_member"));
 }
 
-/* True if an active subscription has not handled all events of the member, whose exclusive lock we have. */
+/* True if an active subscription has not passed all events of the member. */
 static bool
 is_needed(int member)
 {
@@ -76,40 +76,68 @@ is_needed(int member)
 	return pyn_execute(&not_passed[member], NULL, NULL, 1) > 0;
 }
 
+/* An event e that a subscription s with the position p has not handled, and will. */
+#define IS_WAITING \
+	"e.xid >= pg_snapshot_xmin(p.done) AND NOT pg_visible_in_snapshot(e.xid, p.done) " \
+	"AND NOT (p.target IS NOT NULL AND pg_visible_in_snapshot(e.xid, p.target) AND e.id <= p.after_id) " \
+	"AND (e.type = s.type OR right(s.type, 1) = '*' AND starts_with(e.type, rtrim(s.type, '*'))) "
+
+/*
+ * Takes the positions of the subscriptions that are not active, to note what they missed; false if one of them cannot be
+ * had at once.  To wait for it with a member locked would make all wait.
+ */
+static bool
+lock_stopped(void)
+{
+	static PynStatement count_stopped = PYN_STATEMENT(
+		"SELECT FROM pynomaly_kernel.subscription s JOIN pynomaly_kernel.subscription_position p ON p.subscription = s.name "
+		"WHERE s.status <> 'active'");
+	static PynStatement lock_stopped = PYN_STATEMENT(
+		"SELECT FROM pynomaly_kernel.subscription s JOIN pynomaly_kernel.subscription_position p ON p.subscription = s.name "
+		"WHERE s.status <> 'active' FOR NO KEY UPDATE OF p SKIP LOCKED");
+
+	return pyn_execute(&count_stopped, NULL, NULL, 0) == pyn_execute(&lock_stopped, NULL, NULL, 0);
+}
+
 /* Notes for those that do not hold the log back that events are gone which they had not handled. */
 static void
 note_missed(int member)
 {
 #define NOTE_MISSED(member) \
-	PYN_STATEMENT("UPDATE pynomaly_kernel.subscription_position p SET note = 'events up to ' || " \
-	"(SELECT max(\"time\") FROM pynomaly_kernel.event_" #member ") || ' were removed before it had handled them' " \
-	"FROM pynomaly_kernel.subscription s WHERE s.name = p.subscription AND s.status <> 'active' " \
-	"AND EXISTS (SELECT FROM pynomaly_kernel.event_" #member " " \
-	"WHERE xid >= pg_snapshot_xmin(p.done) AND NOT pg_visible_in_snapshot(xid, p.done))")
+	PYN_STATEMENT("UPDATE pynomaly_kernel.subscription_position SET note = 'events up to ' || missed.\"time\" || " \
+	"' were removed before it had handled them' FROM (" \
+	"SELECT s.name, max(e.\"time\") AS \"time\" FROM pynomaly_kernel.subscription s " \
+	"JOIN pynomaly_kernel.subscription_position p ON p.subscription = s.name, pynomaly_kernel.event_" #member " e " \
+	"WHERE s.status <> 'active' AND " IS_WAITING "GROUP BY s.name) AS missed WHERE subscription = missed.name")
 	static PynStatement note[PYN_LOG_MEMBERS] = FOR_EACH_MEMBER(NOTE_MISSED);
 
 	pyn_execute(&note[member], NULL, NULL, 0);
 }
 
-/* Empties a member if nobody is in it and nobody needs it. */
-static void
+/*
+ * Empties a member if nobody is in it and nobody needs it.  Whether it is needed is asked before the lock, so that a
+ * member that must stay does not make readers wait time and again, and with it, which is what counts.
+ */
+static bool
 empty_member(int member)
 {
 #define TRUNCATE(member) PYN_STATEMENT("TRUNCATE ONLY pynomaly_kernel.event_" #member)
 	static PynStatement truncate[PYN_LOG_MEMBERS] = FOR_EACH_MEMBER(TRUNCATE);
 	static PynStatement update_member = PYN_STATEMENT(
-		"UPDATE pynomaly_kernel.event_member SET opened_at = NULL, closed_at = NULL WHERE member = $1",
-		INT2OID);
+		"UPDATE pynomaly_kernel.event_member SET opened_at = NULL, closed_at = NULL WHERE member = $1", INT2OID);
 	Datum		value = Int16GetDatum((int16) member);
 
+	if (is_needed(member) || !lock_stopped())
+		return false;
 	if (!ConditionalLockRelationOid(pyn_log_member(member), AccessExclusiveLock))
-		return;
+		return false;
 	if (is_needed(member))
-		return;
+		return false;
 	note_missed(member);
 	pyn_execute(&truncate[member], NULL, NULL, 0);
 	pyn_execute(&update_member, &value, NULL, 0);
 	CacheInvalidateRelcacheByRelid(pyn_relation("event_member"));
+	return true;
 }
 
 /* The member that was closed first, if its events need not be kept any more; -1 if there is none. */
@@ -134,10 +162,7 @@ suspend_laggards(void)
 	static PynStatement select_laggards = PYN_INDEX_STATEMENT(
 		"SELECT s.name, s.owner, oldest.\"time\" FROM pynomaly_kernel.subscription s "
 		"JOIN pynomaly_kernel.subscription_position p ON p.subscription = s.name "
-		"CROSS JOIN LATERAL (SELECT e.\"time\" FROM pynomaly_kernel.event e "
-		"WHERE e.xid >= pg_snapshot_xmin(p.done) AND NOT pg_visible_in_snapshot(e.xid, p.done) "
-		"AND NOT (p.target IS NOT NULL AND pg_visible_in_snapshot(e.xid, p.target) AND e.id <= p.after_id) "
-		"AND (e.type = s.type OR right(s.type, 1) = '*' AND starts_with(e.type, rtrim(s.type, '*'))) "
+		"CROSS JOIN LATERAL (SELECT e.\"time\" FROM pynomaly_kernel.event e WHERE " IS_WAITING
 		"ORDER BY e.xid LIMIT 1) AS oldest "
 		"WHERE s.status = 'active' AND p.since IS NULL AND p.updated_at < clock_timestamp() - $1 * interval '1 s' "
 		"AND oldest.\"time\" < clock_timestamp() - $1 * interval '1 s'",
@@ -166,7 +191,7 @@ void
 pyn_upkeep(PynConsumer *consumer)
 {
 	TimestampTz now = GetCurrentTimestamp();
-	int			member = -1;
+	bool		emptied = true;
 
 	if (pyn_unit_begin(consumer))
 	{
@@ -176,12 +201,17 @@ pyn_upkeep(PynConsumer *consumer)
 			consumer->next_lag_check = TimestampTzPlusMilliseconds(now, LAG_INTERVAL);
 		}
 		open_next();
-		member = oldest_member();
 	}
 	pyn_unit_commit(consumer);
-	if (member < 0 || consumer->gone)
-		return;
-	if (pyn_unit_begin(consumer))
-		empty_member(member);
-	pyn_unit_commit(consumer);
+	while (emptied && !consumer->gone)
+	{
+		emptied = false;
+		if (pyn_unit_begin(consumer))
+		{
+			int			member = oldest_member();
+
+			emptied = member >= 0 && empty_member(member);
+		}
+		pyn_unit_commit(consumer);
+	}
 }

@@ -283,6 +283,9 @@ pyn_resume(PG_FUNCTION_ARGS)
 	static PynStatement update_subscription = PYN_STATEMENT(
 		"UPDATE pynomaly_kernel.subscription SET status = 'active', reason = NULL WHERE name = $1",
 		TEXTOID);
+	static PynStatement grant_grace = PYN_STATEMENT(
+		"UPDATE pynomaly_kernel.subscription_position SET updated_at = clock_timestamp() WHERE subscription = $1",
+		TEXTOID);
 	static PynStatement take_note = PYN_STATEMENT(
 		"UPDATE pynomaly_kernel.subscription_position p SET note = NULL "
 		"FROM (SELECT subscription, note FROM pynomaly_kernel.subscription_position WHERE subscription = $1) AS old "
@@ -295,6 +298,8 @@ pyn_resume(PG_FUNCTION_ARGS)
 	if (strcmp(subscribed.status, "active") != 0)
 	{
 		pyn_execute(&update_subscription, values, NULL, 0);
+		/* It is not behind again before its worker has had time. */
+		pyn_execute(&grant_grace, values, NULL, 0);
 		if (pyn_execute(&take_note, values, NULL, 0) > 0)
 			ereport(WARNING,
 					(errmsg("subscription \"%s\": %s", subscribed.name, pyn_text_field(0, 1))));

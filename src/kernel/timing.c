@@ -256,8 +256,8 @@ set_cron(PynTiming *timing, const char *const *fields)
 
 /*
  * may_be_interval tells texts that can be intervals from those that PostgreSQL only takes for some: its reader skips
- * most punctuation, so that "30 * * * *", or a cron expression that lacks a field, would be 30 seconds.  Five words that
- * begin as cron expressions do, with two fields that know no names, are one even if "mon" or "dec" could be a unit.
+ * most punctuation, so that "30 * * * *", or a cron expression that lacks a field, would be 30 seconds.  Five words
+ * that begin as cron expressions do, with two fields that know no names, are one even if "mon" or "dec" could be a unit.
  */
 static bool
 may_be_interval(const char *text, const char *const *words, int count)

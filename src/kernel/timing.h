@@ -22,7 +22,7 @@
 #include "postgres.h"
 #include "datatype/timestamp.h"
 
-/* A parsed timing.  It is one allocation in the context that pyn_timing_parse was called in. */
+/* A parsed timing: one allocation in the context that pyn_timing_parse was called in, which leaves scratch there. */
 typedef struct PynTiming PynTiming;
 
 /*

@@ -38,12 +38,14 @@
 
 /* How often to look whether somebody wants the database, in ms. */
 #define CONFLICT_INTERVAL 200
+#define LONGEST_REST 1000
 
 /* A session that takes the consumer's place is let in, and asked again after this time, in ms. */
 #define YIELD_TIME 20
 
 /* When to come back without being rung for, in ms: after a database command, without an extension, and for upkeep. */
 #define CONFLICT_PAUSE 5000
+#define CONNECT_PAUSE 10000
 #define GONE_PAUSE 60000
 #define UPKEEP_PAUSE (600 * 1000)
 
@@ -54,6 +56,9 @@ static PynSlot *my_slot;
 
 /* The database is not served any more: the slot is given up. */
 static bool stopped;
+
+/* The database was there. */
+static bool connected;
 
 static void
 detach(int code, Datum argument)
@@ -78,6 +83,13 @@ detach(int code, Datum argument)
 		my_slot->failures = 0;
 	if (!my_slot->left_well)
 		pyn_slot_failed(my_slot);
+	/* It may have been dropped: a scout shall look first. */
+	if (!connected)
+	{
+		shared->look = true;
+		my_slot->not_before = Max(my_slot->not_before,
+								  TimestampTzPlusMilliseconds(GetCurrentTimestamp(), CONNECT_PAUSE));
+	}
 	if (shared->launcher_latch != NULL)
 		SetLatch(shared->launcher_latch);
 	LWLockRelease(&shared->lock);
@@ -197,21 +209,6 @@ want_domains(PynConsumer *consumer)
 	consumer->new_domains = false;
 }
 
-/* Waits until the doorbell rings or something is due; gives that time. */
-static void
-rest(PynConsumer *consumer)
-{
-	long		timeout = pyn_poll_interval;
-	TimestampTz due = pyn_consumer_next_due(consumer);
-
-	if (due != DT_NOEND)
-		timeout = Min(timeout, Max(TimestampDifferenceMilliseconds(GetCurrentTimestamp(), due), 1));
-	my_slot->idle = true;
-	pgstat_report_activity(STATE_IDLE, NULL);
-	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, timeout, PG_WAIT_EXTENSION);
-	my_slot->idle = false;
-}
-
 /* True unless the database's setting pynomaly.autostart was reset. */
 static bool
 is_served(PynConsumer *consumer)
@@ -278,6 +275,28 @@ look_around(PynConsumer *consumer, TimestampTz *next_look)
 	}
 }
 
+/* Waits until the doorbell rings or something is due. */
+static void
+rest(PynConsumer *consumer, TimestampTz *next_look)
+{
+	TimestampTz end = Min(TimestampTzPlusMilliseconds(GetCurrentTimestamp(), pyn_poll_interval),
+						  pyn_consumer_next_due(consumer));
+	int			events;
+
+	my_slot->idle = true;
+	pgstat_report_activity(STATE_IDLE, NULL);
+	do
+	{
+		/* Who wants the database does not ring. */
+		long		timeout = Min(TimestampDifferenceMilliseconds(GetCurrentTimestamp(), end), LONGEST_REST);
+
+		events = WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, Max(timeout, 1), PG_WAIT_EXTENSION);
+		if (!(events & WL_LATCH_SET))
+			look_around(consumer, next_look);
+	} while (!(events & WL_LATCH_SET) && GetCurrentTimestamp() < end);
+	my_slot->idle = false;
+}
+
 /*
  * pyn_worker_main is a worker; its argument is the number of its slot.
  */
@@ -296,6 +315,7 @@ pyn_worker_main(Datum argument)
 	cautious = !attach(DatumGetInt32(argument), &database, domain);
 	BackgroundWorkerUnblockSignals();
 	BackgroundWorkerInitializeConnectionByOid(database, InvalidOid, 0);
+	connected = true;
 	set_own_settings();
 	consumer = pyn_consumer_open(domain, true, cautious);
 	MemoryContextSwitchTo(consumer->context);
@@ -331,6 +351,6 @@ pyn_worker_main(Datum argument)
 		}
 		if (TimestampDifferenceExceeds(last_work, GetCurrentTimestamp(), pyn_idle_exit * 1000))
 			leave_if_idle(consumer);
-		rest(consumer);
+		rest(consumer, &next_look);
 	}
 }

@@ -25,6 +25,7 @@ SELECT pg_catalog.pg_extension_config_dump('pynomaly_kernel.subscription', 'WHER
 CREATE TABLE pynomaly_kernel.subscription_position (
     subscription text COLLATE "C" NOT NULL,
     origin uuid NOT NULL,
+    began pg_snapshot NOT NULL,
     done pg_snapshot NOT NULL,
     target pg_snapshot,
     after_id bigint NOT NULL,
@@ -35,6 +36,7 @@ CREATE TABLE pynomaly_kernel.subscription_position (
     updated_at timestamptz NOT NULL
 ) WITH (fillfactor = 10);
 COMMENT ON TABLE pynomaly_kernel.subscription_position IS 'how far a subscription has come; written in the transaction of the handlers'' effects';
+COMMENT ON COLUMN pynomaly_kernel.subscription_position.began IS 'events of transactions visible in it were never handed over; a replay begins here';
 COMMENT ON COLUMN pynomaly_kernel.subscription_position.done IS 'events of transactions visible in it have been handled';
 COMMENT ON COLUMN pynomaly_kernel.subscription_position.target IS 'the open batch: events visible in it and not in done, of which those up to after_id have been handled';
 COMMENT ON COLUMN pynomaly_kernel.subscription_position.since IS 'the open batch is a replay: it leaves out older events';

@@ -22,7 +22,7 @@ CREATE FUNCTION pynomaly_kernel.workers()
     LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'pyn_workers';
 REVOKE ALL ON FUNCTION pynomaly_kernel.workers() FROM PUBLIC;
 COMMENT ON FUNCTION pynomaly_kernel.workers() IS
-    'this database''s background workers; state: running, starting, wanted (waits for its turn or its back-off), idle (comes with the next event)';
+    'this database''s background workers; state: running, starting, wanted (waits for its turn or its back-off), without place (the server has no free background worker), idle (comes with the next event)';
 
 CREATE FUNCTION pynomaly_kernel.launcher_pid() RETURNS integer
     LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'pyn_launcher_pid';

@@ -80,9 +80,10 @@ BEGIN ATOMIC
             current_setting('shared_preload_libraries') ~ '\mpynomaly\M' AS preloaded) AS state
     UNION ALL
     SELECT 'worker', w.domain::text,
-        CASE WHEN w.failures > 0 THEN 'warning' ELSE 'ok' END,
+        CASE WHEN w.failures > 0 OR w.state = 'without place' THEN 'warning' ELSE 'ok' END,
         w.state || CASE WHEN w.failures > 0 THEN ', ended badly ' || w.failures || ' times in a row' ELSE '' END,
-        CASE WHEN w.failures > 0 THEN 'The server''s log says why.' END
+        CASE WHEN w.state = 'without place' THEN 'The server has no free background worker: increase max_worker_processes.'
+            WHEN w.failures > 0 THEN 'The server''s log says why.' END
     FROM pynomaly_kernel.workers() w
     UNION ALL
     SELECT 'subscription', s.name,
