@@ -45,6 +45,7 @@ typedef struct DueSchedule
 
 PG_FUNCTION_INFO_V1(pyn_schedule);
 PG_FUNCTION_INFO_V1(pyn_unschedule);
+PG_FUNCTION_INFO_V1(pyn_next_due);
 
 static void
 announce_change(void)
@@ -165,6 +166,17 @@ pyn_unschedule(PG_FUNCTION_ARGS)
 	SPI_finish();
 	pyn_access_end(&access);
 	PG_RETURN_VOID();
+}
+
+/*
+ * pynomaly.next_due(timing text, time_zone text = 'UTC', after timestamptz = now(), anchor timestamptz = now()) → timestamptz
+ */
+Datum
+pyn_next_due(PG_FUNCTION_ARGS)
+{
+	PynTiming  *timing = pyn_timing_parse(text_to_cstring(PG_GETARG_TEXT_PP(0)), text_to_cstring(PG_GETARG_TEXT_PP(1)));
+
+	PG_RETURN_TIMESTAMPTZ(pyn_timing_next(timing, PG_GETARG_TIMESTAMPTZ(3), PG_GETARG_TIMESTAMPTZ(2)));
 }
 
 /* After a restore schedules have no state; they go on with the next due time. */

@@ -41,6 +41,12 @@ REVOKE ALL ON FUNCTION pynomaly.schedule(text, text, text, text, interval) FROM 
 COMMENT ON FUNCTION pynomaly.schedule(text, text, text, text, interval) IS
     'calls the function handler() as the calling role: timing is a cron expression of five fields in the time zone, or an interval; due times that were missed are made up for by one run; gives the first due time';
 
+CREATE FUNCTION pynomaly.next_due(timing text, time_zone text DEFAULT 'UTC', after timestamptz DEFAULT now(), anchor timestamptz DEFAULT now()) RETURNS timestamptz
+    LANGUAGE C STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'pyn_next_due';
+REVOKE ALL ON FUNCTION pynomaly.next_due(text, text, timestamptz, timestamptz) FROM PUBLIC;
+COMMENT ON FUNCTION pynomaly.next_due(text, text, timestamptz, timestamptz) IS
+    'the first moment after one at which a schedule with this timing is due; an interval is due at anchor, anchor + interval, anchor + 2 * interval, ...';
+
 CREATE FUNCTION pynomaly.unschedule(name text) RETURNS void
     LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'pyn_unschedule';
 REVOKE ALL ON FUNCTION pynomaly.unschedule(text) FROM PUBLIC;
