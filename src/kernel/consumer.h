@@ -94,6 +94,7 @@ typedef struct PynConsumer
 	bool		valid;			/* subscriptions are as in the tables */
 	bool		retries_valid;
 	bool		gone;			/* the extension was dropped or updated */
+	Oid			extension;
 	char	   *version;		/* of the extension when the consumer began */
 	NameData   *domains;		/* with active subscriptions, for the host's worker */
 	int			domain_count;

@@ -7,6 +7,7 @@
 #include <signal.h>
 
 #include "access/xact.h"
+#include "catalog/namespace.h"
 #include "catalog/pg_db_role_setting.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
@@ -89,6 +90,24 @@ process_domain(const char *domain, int64 *budget)
 }
 
 /*
+ * Handlers run as their owners, who may have given their functions a search_path; then temporary objects of this session
+ * would come before what they mean.  Only a superuser needs no such way to their rights.
+ */
+static void
+refuse_temporary_objects(void)
+{
+	Oid			namespace;
+	Oid			toast_namespace;
+
+	GetTempNamespaceState(&namespace, &toast_namespace);
+	if (OidIsValid(namespace) && !superuser())
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("process_events() cannot run in a session that has had temporary objects"),
+				 errhint("CALL it in a new session.")));
+}
+
+/*
  * CALL pynomaly.process_events(max_events int = NULL)
  *
  * The events of one domain's handlers are another one's work, so it goes round until all have none.
@@ -112,6 +131,7 @@ pyn_process_events(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("process_events() works in READ COMMITTED transactions only"),
 				 errhint("SET default_transaction_isolation = 'read committed'.")));
+	refuse_temporary_objects();
 	if (budget <= 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),

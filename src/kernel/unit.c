@@ -59,16 +59,17 @@ static bool
 lock_extension(PynConsumer *consumer)
 {
 	char	   *version = NULL;
-	Oid			extension = read_extension(consumer->piece_context, &version);
 
-	if (!OidIsValid(extension))
-		return false;
-	LockDatabaseObject(ExtensionRelationId, extension, 0, AccessShareLock);
-	if (read_extension(consumer->piece_context, &version) != extension)
-		return false;
 	if (consumer->version == NULL)
+	{
+		consumer->extension = read_extension(consumer->piece_context, &version);
+		if (!OidIsValid(consumer->extension))
+			return false;
 		consumer->version = MemoryContextStrdup(consumer->context, version);
-	return strcmp(version, consumer->version) == 0;
+	}
+	LockDatabaseObject(ExtensionRelationId, consumer->extension, 0, AccessShareLock);
+	return read_extension(consumer->piece_context, &version) == consumer->extension &&
+		strcmp(version, consumer->version) == 0;
 }
 
 /*

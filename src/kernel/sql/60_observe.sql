@@ -102,7 +102,7 @@ BEGIN ATOMIC
         CASE WHEN s.status <> 'active' THEN 'error'
             WHEN s.sqlstate IS NOT NULL OR s.due_at < now() - interval '1 minute' THEN 'warning' ELSE 'ok' END,
         concat_ws('; ', s.status || coalesce(': ' || s.reason, ''), 'due at ' || s.due_at,
-            'the last run failed: ' || s.message),
+            'the last run failed (SQLSTATE ' || s.sqlstate || ')'),
         CASE WHEN s.due_at < now() - interval '1 minute' THEN 'No worker of the gateway has run since it was due.' END
     FROM pynomaly.schedules s
     UNION ALL
