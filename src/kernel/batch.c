@@ -129,23 +129,15 @@ scan_for_all(List *subscriptions, int first)
 	pfree(found.found);
 }
 
-/*
- * pyn_batches_open looks for new events for each subscription that has handled those that it knew of; true if any has
- * something to do.
- */
-bool
-pyn_batches_open(PynConsumer *consumer)
+/* Opens a batch for each subscription that has none open, up to `now`. */
+static void
+open_batches(List *subscriptions, Datum now)
 {
-	Datum		now;
-	bool		any = false;
+	ListCell   *cell;
 
-	/* The new snapshot, and the one that the log is read with, must be the same. */
-	PushActiveSnapshot(GetTransactionSnapshot());
-	now = DirectFunctionCall1(pg_current_snapshot, (Datum) 0);
-
-	for (int i = 0; i < list_length(consumer->subscriptions); i++)
+	foreach(cell, subscriptions)
 	{
-		PynSubscription *subscription = list_nth(consumer->subscriptions, i);
+		PynSubscription *subscription = lfirst(cell);
 
 		if (subscription->next < subscription->count || subscription->cut)
 			continue;
@@ -156,14 +148,38 @@ pyn_batches_open(PynConsumer *consumer)
 		open_batch(subscription, now);
 		subscription->cut = true;
 	}
-	for (int i = 0; i < list_length(consumer->subscriptions); i++)
-	{
-		PynSubscription *subscription = list_nth(consumer->subscriptions, i);
+}
 
-		if (subscription->next == subscription->count && subscription->cut)
-			scan_for_all(consumer->subscriptions, i);
-		any |= subscription->next < subscription->count || subscription->cut;
-	}
+/*
+ * pyn_batches_open looks for new events for each subscription that has handled those that it knew of; true if any has
+ * something to do.
+ */
+bool
+pyn_batches_open(PynConsumer *consumer)
+{
+	Datum		now;
+	bool		any = false;
+	bool		again;
+
+	/* The new snapshot, and the one that the log is read with, must be the same. */
+	PushActiveSnapshot(GetTransactionSnapshot());
+	now = DirectFunctionCall1(pg_current_snapshot, (Datum) 0);
+	do
+	{
+		open_batches(consumer->subscriptions, now);
+		any = again = false;
+		for (int i = 0; i < list_length(consumer->subscriptions); i++)
+		{
+			PynSubscription *subscription = list_nth(consumer->subscriptions, i);
+
+			if (subscription->next == subscription->count && subscription->cut)
+				scan_for_all(consumer->subscriptions, i);
+			any |= subscription->next < subscription->count || subscription->cut;
+			/* Its batch, of an earlier consumer or a replay, had nothing left, and there is one behind it. */
+			again |= subscription->target == 0 &&
+				(subscription->replay_since != DT_NOEND || !same_snapshot(subscription->done, now));
+		}
+	} while (again);
 	PopActiveSnapshot();
 	return any;
 }

@@ -31,6 +31,9 @@
 /* A position that moved past events of no interest is written after this time, in ms. */
 #define POSITION_DELAY 10000
 
+/* Events whose last attempt a worker may not have survived let the others have turns for this time, in ms. */
+#define SUSPECTS_WAIT 1000
+
 /* How often to look whether the log is to be rotated or something is too far behind, in ms. */
 #define UPKEEP_INTERVAL 5000
 
@@ -124,6 +127,8 @@ pyn_consumer_open(const char *domain, bool in_worker, bool cautious)
 	consumer->lock = domain_lock(domain);
 	consumer->in_worker = in_worker;
 	consumer->cautious = cautious;
+	consumer->suspects_wait = cautious;
+	consumer->suspects_until = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), SUSPECTS_WAIT);
 	consumer->budget = PG_INT64_MAX;
 	/* After a pause all are behind; their workers come, too, and shall have time.  A session serves them before this one. */
 	if (in_worker)
@@ -425,6 +430,11 @@ pyn_consumer_cycle(PynConsumer *consumer)
 		consumer->cautious = false;
 	if (!consumer->gone)
 		worked |= do_other_work(consumer);
+	if (consumer->suspects_wait && (!worked || GetCurrentTimestamp() >= consumer->suspects_until))
+	{
+		consumer->suspects_wait = false;
+		worked = true;
+	}
 	return worked || !consumer->valid;
 }
 

@@ -91,6 +91,8 @@ typedef struct PynConsumer
 	bool		acquired;
 	bool		in_worker;
 	bool		cautious;		/* count attempts before they begin */
+	bool		suspects_wait;	/* an earlier attempt may have ended a worker: others first, until a time */
+	TimestampTz suspects_until;
 	bool		valid;			/* subscriptions are as in the tables */
 	bool		retries_valid;
 	bool		gone;			/* the extension was dropped or updated */

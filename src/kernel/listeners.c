@@ -21,8 +21,8 @@
 /* A listener that sleeps in a transaction holds the queue up, and a full one would fail our commit. */
 #define FULLEST_QUEUE 0.5
 
-/* Bytes of a subject that are sent; some characters become six bytes of JSON, and NOTIFY takes 8,000. */
-#define SUBJECT_LENGTH 150
+/* Bytes of a subject that are sent; some characters become six bytes of JSON, and all shall be less than 1 kB. */
+#define SUBJECT_LENGTH 130
 
 static char *
 payload(const PynEvent *event)

@@ -204,20 +204,21 @@ typedef struct DueEvent
 
 /* Counts the next attempt at the first due event and reads it; false if none is due. */
 static bool
-begin_attempt(PynSubscription *subscription, DueEvent *due)
+begin_attempt(PynSubscription *subscription, bool suspects_wait, DueEvent *due)
 {
 	static PynStatement begin = PYN_INDEX_STATEMENT(
 		"UPDATE pynomaly_kernel.retry r SET attempts = attempts + 1, due_at = $2 "
 		"WHERE place = (SELECT place FROM pynomaly_kernel.retry WHERE subscription = $1 AND state = 'waiting' "
-		"AND due_at <= clock_timestamp() ORDER BY due_at, place LIMIT 1) AND state = 'waiting' "
+		"AND due_at <= clock_timestamp() AND (attempts = 0 OR NOT $3) ORDER BY due_at, place LIMIT 1) AND state = 'waiting' "
 		"RETURNING place, attempts, id, type, subject, publisher, \"time\", correlation_id, traceparent, "
 		"ROW(id, origin, type, source, subject, \"time\", data, correlation_id, causation_id, traceparent, priority, "
 		"publisher, xid, idempotency_key)::pynomaly_kernel.event",
-		TEXTOID, TIMESTAMPTZOID);
+		TEXTOID, TIMESTAMPTZOID, BOOLOID);
 	static PynStatement set_due = PYN_STATEMENT(
 		"UPDATE pynomaly_kernel.retry SET due_at = $2 WHERE place = $1",
 		INT8OID, TIMESTAMPTZOID);
-	Datum		values[] = {CStringGetTextDatum(subscription->name), TimestampTzGetDatum(next_attempt(1))};
+	Datum		values[] = {CStringGetTextDatum(subscription->name), TimestampTzGetDatum(next_attempt(1)),
+	BoolGetDatum(suspects_wait)};
 	Datum		again[2];
 
 	if (pyn_execute(&begin, values, NULL, 0) == 0)
@@ -268,11 +269,11 @@ end_attempt(PynSubscription *subscription, const DueEvent *due, const PynFailure
 		INT8OID);
 	static PynStatement update_retry = PYN_STATEMENT(
 		"UPDATE pynomaly_kernel.retry SET state = $2, failed_at = clock_timestamp(), sqlstate = $3, message = $4, "
-		"detail = $5, context = $6 WHERE place = $1",
-		INT8OID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID);
+		"detail = $5, context = $6, attempts = $7 WHERE place = $1",
+		INT8OID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, INT4OID);
 	bool		dead = due->attempts >= subscription->max_attempts;
-	Datum		values[6] = {Int64GetDatum(due->place)};
-	char		nulls[] = "      ";
+	Datum		values[7] = {Int64GetDatum(due->place)};
+	char		nulls[] = "       ";
 
 	if (failure == NULL)
 		pyn_execute(&delete_retry, values, NULL, 0);
@@ -283,6 +284,7 @@ end_attempt(PynSubscription *subscription, const DueEvent *due, const PynFailure
 		values[3] = pyn_text_or_null(failure->message, &nulls[3]);
 		values[4] = pyn_text_or_null(failure->detail, &nulls[4]);
 		values[5] = pyn_text_or_null(failure->context, &nulls[5]);
+		values[6] = Int32GetDatum(due->attempts);
 		pyn_execute(&update_retry, values, nulls, 0);
 		if (dead)
 			announce_dead(subscription, &due->event, due->attempts, failure->sqlstate);
@@ -317,7 +319,7 @@ retry_one(PynConsumer *consumer, PynSubscription *subscription)
 	DueEvent	due;
 	bool		succeeded;
 
-	if (!pyn_unit_begin(consumer) || !begin_attempt(subscription, &due))
+	if (!pyn_unit_begin(consumer) || !begin_attempt(subscription, consumer->suspects_wait, &due))
 	{
 		if (!consumer->gone)
 			look_ahead(subscription);
