@@ -14,16 +14,20 @@
 
 #include <sys/time.h>
 
+#include "access/table.h"
+#include "access/tableam.h"
 #include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "commands/sequence.h"
 #include "common/hashfn.h"
+#include "executor/executor.h"
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "port/pg_bswap.h"
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/inval.h"
+#include "utils/rel.h"
 #include "utils/timestamp.h"
 #include "utils/xid8.h"
 
@@ -32,6 +36,8 @@
 #include "kernel/event_log.h"
 #include "kernel/event_type.h"
 #include "kernel/statement.h"
+
+#define EVENT_COLUMNS 14		/* of pynomaly_kernel.event */
 
 const PynCause *pyn_cause = NULL;
 char	   *pyn_traceparent = NULL;
@@ -212,27 +218,45 @@ find_published(const PynPublication *publication)
 	return DatumGetInt64(pyn_field(0, 1, NULL));
 }
 
+/*
+ * Inserts a row as the executor would, without one: publishing is as cheap as an INSERT only if it does not run a second
+ * statement inside the one that called it.  The caller has locked the table.
+ */
+static void
+insert_row(Oid table, const Datum *values, const bool *nulls)
+{
+	Relation	relation = table_open(table, NoLock);
+	EState	   *state = CreateExecutorState();
+	ResultRelInfo *result = makeNode(ResultRelInfo);
+	TupleTableSlot *slot = table_slot_create(relation, NULL);
+
+	if (RelationGetDescr(relation)->natts != EVENT_COLUMNS)
+		elog(ERROR, "table \"%s\" has %d columns", RelationGetRelationName(relation), RelationGetDescr(relation)->natts);
+	InitResultRelInfo(result, relation, 0, NULL, 0);
+	ExecOpenIndices(result, false);
+	memcpy(slot->tts_values, values, EVENT_COLUMNS * sizeof(Datum));
+	memcpy(slot->tts_isnull, nulls, EVENT_COLUMNS * sizeof(bool));
+	ExecStoreVirtualTuple(slot);
+	table_tuple_insert(relation, slot, GetCurrentCommandId(true), 0, NULL);
+	(void) ExecInsertIndexTuples(result, slot, state, false, false, NULL, NIL);
+	ExecCloseIndices(result);
+	ExecDropSingleTupleTableSlot(slot);
+	FreeExecutorState(state);
+	table_close(relation, NoLock);
+	CommandCounterIncrement();
+}
+
 static int64
 insert_event(const PynPublication *publication, const PynEventType *type)
 {
-#define INSERT_INTO(member) \
-	PYN_STATEMENT("INSERT INTO pynomaly_kernel.event_" #member " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, " \
-				  "$13, $14)", \
-				  INT8OID, UUIDOID, TEXTOID, TEXTOID, TEXTOID, TIMESTAMPTZOID, JSONBOID, UUIDOID, INT8OID, TEXTOID, \
-				  INT2OID, REGROLEOID, XID8OID, TEXTOID)
-	static PynStatement inserts[PYN_LOG_MEMBERS] = {
-		INSERT_INTO(0), INSERT_INTO(1), INSERT_INTO(2), INSERT_INTO(3),
-		INSERT_INTO(4), INSERT_INTO(5), INSERT_INTO(6), INSERT_INTO(7)
-	};
 	TimestampTz now = GetCurrentTimestamp();
 	int			member = lock_open_member();
 	int64		id = nextval_internal(the_log.id_sequence, false);
 	const char *traceparent = pyn_cause != NULL ? pyn_cause->traceparent : pyn_traceparent;
 	pg_uuid_t	correlation_id = pyn_cause != NULL ? pyn_cause->correlation_id : new_uuid(now);
-	Datum		values[14] = {0};
-	char		nulls[14];
+	Datum		values[EVENT_COLUMNS] = {0};
+	bool		nulls[EVENT_COLUMNS] = {false};
 
-	memset(nulls, ' ', sizeof(nulls));
 	values[0] = Int64GetDatum(id);
 	values[1] = UUIDPGetDatum(&the_log.origin);
 	values[2] = CStringGetTextDatum(publication->type);
@@ -240,26 +264,26 @@ insert_event(const PynPublication *publication, const PynEventType *type)
 	if (publication->subject != NULL)
 		values[4] = CStringGetTextDatum(publication->subject);
 	else
-		nulls[4] = 'n';
+		nulls[4] = true;
 	values[5] = TimestampTzGetDatum(now);
 	values[6] = JsonbPGetDatum(publication->data);
 	values[7] = UUIDPGetDatum(&correlation_id);
 	if (pyn_cause != NULL)
 		values[8] = Int64GetDatum(pyn_cause->id);
 	else
-		nulls[8] = 'n';
+		nulls[8] = true;
 	if (traceparent != NULL && traceparent[0] != 0)
 		values[9] = CStringGetTextDatum(traceparent);
 	else
-		nulls[9] = 'n';
+		nulls[9] = true;
 	values[10] = Int16GetDatum(type->priority);
 	values[11] = ObjectIdGetDatum(publication->publisher);
 	values[12] = FullTransactionIdGetDatum(GetTopFullTransactionId());
 	if (publication->idempotency_key != NULL)
 		values[13] = CStringGetTextDatum(publication->idempotency_key);
 	else
-		nulls[13] = 'n';
-	pyn_execute(&inserts[member], values, nulls, 0);
+		nulls[13] = true;
+	insert_row(the_log.members[member], values, nulls);
 	return id;
 }
 
