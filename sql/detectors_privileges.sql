@@ -68,8 +68,9 @@ SELECT private.flagged();
 RESET ROLE;
 
 -- Nobody needs a grant for the pure calls, and nothing else is there for PUBLIC.
-SELECT count(*) AS functions, bool_and(has_function_privilege('pyn_test_reader', oid, 'EXECUTE')) AS public
-FROM pg_proc WHERE pronamespace = 'pynomaly'::regnamespace;
+SELECT has_function_privilege('pyn_test_reader', oid, 'EXECUTE') AS public, count(*) AS functions,
+    string_agg(DISTINCT proname, ' ' ORDER BY proname) AS names
+FROM pg_proc WHERE pronamespace = 'pynomaly'::regnamespace GROUP BY 1 ORDER BY 1;
 SELECT has_schema_privilege('pyn_test_reader', 'pynomaly', 'USAGE') AS usage, has_schema_privilege('pyn_test_reader', 'pynomaly', 'CREATE') AS "create";
 REVOKE CREATE ON SCHEMA public FROM pyn_test_reader;
 DROP SCHEMA private CASCADE;
