@@ -107,7 +107,7 @@ def start_to_handle(session, handler):
     name = session.run("SELECT pynomaly.subscribe('bench.*', %s)", [handler])[0][0]
     pid = start(session)
     session.run("SELECT pynomaly_kernel.publish('bench.order_paid.v1', NULL, '{\"order\": 0, \"amount\": 0}')")
-    while not session.run("SELECT FROM handled"):
+    while not session.run("SELECT 1 FROM handled"):
         time.sleep(0.01)
     session.run("TRUNCATE handled")
     return name, pid
