@@ -81,7 +81,7 @@ class Load:
 
 def cpu_of_ended_sessions(session):
     """CPU seconds of all children of the postmaster that have ended."""
-    while session.run("SELECT FROM pg_stat_activity WHERE application_name = 'pgbench'"):
+    while session.run("SELECT 1 FROM pg_stat_activity WHERE application_name = 'pgbench'"):
         time.sleep(0.1)
     time.sleep(0.2)
     postmaster = open("/proc/%d/stat" % session.pid).read().rpartition(")")[2].split()[1]
@@ -115,7 +115,7 @@ def start_to_handle(session, handler):
 
 def stop(session):
     session.run("SELECT pynomaly.stop()")
-    while session.run("SELECT FROM pg_stat_activity WHERE backend_type LIKE 'pynomaly%%worker%%'"):
+    while session.run("SELECT 1 FROM pg_stat_activity WHERE backend_type LIKE 'pynomaly%%worker%%'"):
         time.sleep(0.01)
 
 
