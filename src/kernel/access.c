@@ -27,15 +27,6 @@
 #define KERNEL_SCHEMA "pynomaly_kernel"
 
 /*
- * pyn_schema finds the kernel's schema; InvalidOid where the extension is not installed.
- */
-Oid
-pyn_schema(void)
-{
-	return GetSysCacheOid1(NAMESPACENAME, Anum_pg_namespace_oid, CStringGetDatum(KERNEL_SCHEMA));
-}
-
-/*
  * pyn_owner finds the role that owns the kernel's schema and so the extension; an error where it is not installed.
  */
 Oid
@@ -60,7 +51,7 @@ pyn_owner(void)
 Oid
 pyn_relation(const char *name)
 {
-	Oid			relation = get_relname_relid(name, pyn_schema());
+	Oid			relation = get_relname_relid(name, get_namespace_oid(KERNEL_SCHEMA, true));
 
 	if (!OidIsValid(relation))
 		ereport(ERROR,

@@ -12,14 +12,13 @@ typedef struct PynAccess
 {
 	Oid			user;
 	int			security_context;
-	int			guc_level;		/* -1: no setting was changed */
+	int			guc_level;
 } PynAccess;
 
 /* The search_path under which our own statements and users' handlers run. */
 #define PYN_SEARCH_PATH "pg_catalog, pg_temp"
 
 extern Oid	pyn_owner(void);
-extern Oid	pyn_schema(void);
 extern Oid	pyn_relation(const char *name);
 extern void pyn_access_begin(PynAccess *access, Oid role);
 extern void pyn_access_end(const PynAccess *access);

@@ -6,10 +6,10 @@
 #define PYN_CONSUMER_H
 
 #include "postgres.h"
+#include "nodes/pg_list.h"
 #include "storage/itemptr.h"
 #include "storage/lock.h"
 #include "utils/hsearch.h"
-#include "nodes/pg_list.h"
 #include "utils/timestamp.h"
 #include "utils/uuid.h"
 

@@ -29,7 +29,7 @@ static bool no_shared_memory;
 /* What this transaction rings for when it commits. */
 static NameData pending[PYN_SLOTS];
 static int	pending_count;
-static enum {NOTHING, START, STOP} pending_command;
+static enum {NOTHING, START, STOP, LOOK} pending_command;
 static const char *pending_domain;
 
 static shmem_request_hook_type previous_shmem_request_hook;
@@ -196,6 +196,29 @@ start_or_stop(bool start)
 		(void) pyn_slot_want(MyDatabaseId, pending_domain);
 }
 
+/* Makes the launcher send a scout to see which databases are to be served. */
+static void
+ask_for_scout(void)
+{
+	PynShared  *shared = shared_memory;
+
+	if (shared == NULL)
+		return;
+	LWLockAcquire(&shared->lock, LW_EXCLUSIVE);
+	shared->look = true;
+	if (shared->launcher_latch != NULL)
+		SetLatch(shared->launcher_latch);
+	LWLockRelease(&shared->lock);
+}
+
+/* What of start() and stop() remains when a savepoint is rolled back, the setting will tell. */
+static void
+at_end_of_subtransaction(SubXactEvent event, SubTransactionId mine, SubTransactionId parent, void *argument)
+{
+	if (event == SUBXACT_EVENT_ABORT_SUB && pending_command != NOTHING)
+		pending_command = LOOK;
+}
+
 /*
  * A prepared transaction rings, too: the worker that comes finds it and stays until it is committed, of which no callback
  * would tell.
@@ -209,7 +232,9 @@ at_end_of_transaction(XactEvent event, void *argument)
 	{
 		if (pending_count > 0)
 			ring();
-		if (event == XACT_EVENT_COMMIT && pending_command != NOTHING)
+		if (event == XACT_EVENT_COMMIT && pending_command == LOOK)
+			ask_for_scout();
+		else if (event == XACT_EVENT_COMMIT && pending_command != NOTHING)
 			start_or_stop(pending_command == START);
 	}
 	pending_count = 0;
@@ -225,6 +250,7 @@ prepare(void)
 	if (!registered)
 	{
 		RegisterXactCallback(at_end_of_transaction, NULL);
+		RegisterSubXactCallback(at_end_of_subtransaction, NULL);
 		registered = true;
 	}
 }

@@ -12,8 +12,6 @@
  */
 #include "postgres.h"
 
-#include <sys/time.h>
-
 #include "access/table.h"
 #include "access/tableam.h"
 #include "access/xact.h"
@@ -36,8 +34,6 @@
 #include "kernel/event_log.h"
 #include "kernel/event_type.h"
 #include "kernel/statement.h"
-
-#define EVENT_COLUMNS 14		/* of pynomaly_kernel.event */
 
 const PynCause *pyn_cause = NULL;
 char	   *pyn_traceparent = NULL;
@@ -230,12 +226,12 @@ insert_row(Oid table, const Datum *values, const bool *nulls)
 	ResultRelInfo *result = makeNode(ResultRelInfo);
 	TupleTableSlot *slot = table_slot_create(relation, NULL);
 
-	if (RelationGetDescr(relation)->natts != EVENT_COLUMNS)
+	if (RelationGetDescr(relation)->natts != PYN_EVENT_COLUMNS)
 		elog(ERROR, "table \"%s\" has %d columns", RelationGetRelationName(relation), RelationGetDescr(relation)->natts);
 	InitResultRelInfo(result, relation, 0, NULL, 0);
 	ExecOpenIndices(result, false);
-	memcpy(slot->tts_values, values, EVENT_COLUMNS * sizeof(Datum));
-	memcpy(slot->tts_isnull, nulls, EVENT_COLUMNS * sizeof(bool));
+	memcpy(slot->tts_values, values, PYN_EVENT_COLUMNS * sizeof(Datum));
+	memcpy(slot->tts_isnull, nulls, PYN_EVENT_COLUMNS * sizeof(bool));
 	ExecStoreVirtualTuple(slot);
 	table_tuple_insert(relation, slot, GetCurrentCommandId(true), 0, NULL);
 	(void) ExecInsertIndexTuples(result, slot, state, false, false, NULL, NIL);
@@ -254,35 +250,30 @@ insert_event(const PynPublication *publication, const PynEventType *type)
 	int64		id = nextval_internal(the_log.id_sequence, false);
 	const char *traceparent = pyn_cause != NULL ? pyn_cause->traceparent : pyn_traceparent;
 	pg_uuid_t	correlation_id = pyn_cause != NULL ? pyn_cause->correlation_id : new_uuid(now);
-	Datum		values[EVENT_COLUMNS] = {0};
-	bool		nulls[EVENT_COLUMNS] = {false};
+	Datum		values[PYN_EVENT_COLUMNS];
+	bool		nulls[PYN_EVENT_COLUMNS];
 
-	values[0] = Int64GetDatum(id);
-	values[1] = UUIDPGetDatum(&the_log.origin);
-	values[2] = CStringGetTextDatum(publication->type);
-	values[3] = CStringGetTextDatum(type->source);
+	memset(nulls, true, sizeof(nulls));
+#define SET(column, value) (values[(column) - 1] = (value), nulls[(column) - 1] = false)
+	SET(PYN_EVENT_ID, Int64GetDatum(id));
+	SET(PYN_EVENT_ORIGIN, UUIDPGetDatum(&the_log.origin));
+	SET(PYN_EVENT_TYPE, CStringGetTextDatum(publication->type));
+	SET(PYN_EVENT_SOURCE, CStringGetTextDatum(type->source));
 	if (publication->subject != NULL)
-		values[4] = CStringGetTextDatum(publication->subject);
-	else
-		nulls[4] = true;
-	values[5] = TimestampTzGetDatum(now);
-	values[6] = JsonbPGetDatum(publication->data);
-	values[7] = UUIDPGetDatum(&correlation_id);
+		SET(PYN_EVENT_SUBJECT, CStringGetTextDatum(publication->subject));
+	SET(PYN_EVENT_TIME, TimestampTzGetDatum(now));
+	SET(PYN_EVENT_DATA, JsonbPGetDatum(publication->data));
+	SET(PYN_EVENT_CORRELATION_ID, UUIDPGetDatum(&correlation_id));
 	if (pyn_cause != NULL)
-		values[8] = Int64GetDatum(pyn_cause->id);
-	else
-		nulls[8] = true;
+		SET(PYN_EVENT_CAUSATION_ID, Int64GetDatum(pyn_cause->id));
 	if (traceparent != NULL && traceparent[0] != 0)
-		values[9] = CStringGetTextDatum(traceparent);
-	else
-		nulls[9] = true;
-	values[10] = Int16GetDatum(type->priority);
-	values[11] = ObjectIdGetDatum(publication->publisher);
-	values[12] = FullTransactionIdGetDatum(GetTopFullTransactionId());
+		SET(PYN_EVENT_TRACEPARENT, CStringGetTextDatum(traceparent));
+	SET(PYN_EVENT_PRIORITY, Int16GetDatum(type->priority));
+	SET(PYN_EVENT_PUBLISHER, ObjectIdGetDatum(publication->publisher));
+	SET(PYN_EVENT_XID, FullTransactionIdGetDatum(GetTopFullTransactionId()));
 	if (publication->idempotency_key != NULL)
-		values[13] = CStringGetTextDatum(publication->idempotency_key);
-	else
-		nulls[13] = true;
+		SET(PYN_EVENT_IDEMPOTENCY_KEY, CStringGetTextDatum(publication->idempotency_key));
+#undef SET
 	insert_row(the_log.members[member], values, nulls);
 	return id;
 }

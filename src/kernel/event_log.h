@@ -15,6 +15,26 @@
 #define PYN_MAX_EVENT_DATA (64 * 1024)	/* bytes of jsonb */
 #define PYN_MAX_EVENT_TEXT 1024	/* bytes of a subject or an idempotency key */
 
+/* Columns of pynomaly_kernel.event, of which each member has the same. */
+enum
+{
+	PYN_EVENT_ID = 1,
+	PYN_EVENT_ORIGIN,
+	PYN_EVENT_TYPE,
+	PYN_EVENT_SOURCE,
+	PYN_EVENT_SUBJECT,
+	PYN_EVENT_TIME,
+	PYN_EVENT_DATA,
+	PYN_EVENT_CORRELATION_ID,
+	PYN_EVENT_CAUSATION_ID,
+	PYN_EVENT_TRACEPARENT,
+	PYN_EVENT_PRIORITY,
+	PYN_EVENT_PUBLISHER,
+	PYN_EVENT_XID,
+	PYN_EVENT_IDEMPOTENCY_KEY,
+	PYN_EVENT_COLUMNS = PYN_EVENT_IDEMPOTENCY_KEY
+};
+
 /* What a publisher says; the rest comes from the type, the transaction and the event that is being handled. */
 typedef struct PynPublication
 {

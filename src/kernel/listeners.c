@@ -20,6 +20,7 @@
 
 /* A listener that sleeps in a transaction holds the queue up, and a full one would fail our commit. */
 #define FULLEST_QUEUE 0.5
+#define LOG_INTERVAL 60000		/* ms */
 
 /* Bytes of a subject that are sent; some characters become six bytes of JSON, and all shall be less than 1 kB. */
 #define SUBJECT_LENGTH 130
@@ -58,11 +59,17 @@ is_superseded(const PynEvent *events, int count, int i)
 void
 pyn_tell_listeners(const PynEvent *events, int count)
 {
+	static TimestampTz last_log = 0;
+
 	if (DatumGetFloat8(DirectFunctionCall1(pg_notification_queue_usage, (Datum) 0)) > FULLEST_QUEUE)
 	{
-		ereport(LOG,
-				(errmsg("pynomaly: listeners are not told of events because the NOTIFY queue is more than half full"),
-				 errhint("A session that listens stays in a transaction for long.")));
+		if (TimestampDifferenceExceeds(last_log, GetCurrentTimestamp(), LOG_INTERVAL))
+		{
+			ereport(LOG,
+					(errmsg("pynomaly: listeners are not told of events because the NOTIFY queue is more than half full"),
+					 errhint("A session that listens stays in a transaction for long.")));
+			last_log = GetCurrentTimestamp();
+		}
 		return;
 	}
 	for (int i = 0; i < count; i++)

@@ -32,21 +32,6 @@
 #include "kernel/log_scan.h"
 #include "kernel/port.h"
 
-/* Columns of pynomaly_kernel.event. */
-enum
-{
-	EVENT_ID = 1,
-	EVENT_TYPE = 3,
-	EVENT_SOURCE,
-	EVENT_SUBJECT,
-	EVENT_TIME,
-	EVENT_CORRELATION_ID = 8,
-	EVENT_TRACEPARENT = 10,
-	EVENT_PRIORITY,
-	EVENT_PUBLISHER,
-	EVENT_XID
-};
-
 /* Columns of pynomaly_kernel.event_member. */
 enum
 {
@@ -166,15 +151,15 @@ collect(PynLogScan *scan, MemberScan *member, int number, const Wanted *wanted)
 		bool		is_null;
 
 		CHECK_FOR_INTERRUPTS();
-		found->waiting.id = DatumGetInt64(slot_getattr(slot, EVENT_ID, &is_null));
+		found->waiting.id = DatumGetInt64(slot_getattr(slot, PYN_EVENT_ID, &is_null));
 		if (found->waiting.id <= wanted->after_id ||
-			!DatumGetBool(DirectFunctionCall2(pg_visible_in_snapshot, slot_getattr(slot, EVENT_XID, &is_null),
+			!DatumGetBool(DirectFunctionCall2(pg_visible_in_snapshot, slot_getattr(slot, PYN_EVENT_XID, &is_null),
 											  wanted->target)) ||
-			DatumGetTimestampTz(slot_getattr(slot, EVENT_TIME, &is_null)) < wanted->since)
+			DatumGetTimestampTz(slot_getattr(slot, PYN_EVENT_TIME, &is_null)) < wanted->since)
 			continue;
-		found->waiting.priority = DatumGetInt16(slot_getattr(slot, EVENT_PRIORITY, &is_null));
+		found->waiting.priority = DatumGetInt16(slot_getattr(slot, PYN_EVENT_PRIORITY, &is_null));
 		found->waiting.member = (int16) number;
-		found->type = type_index(scan, slot_getattr(slot, EVENT_TYPE, &is_null));
+		found->type = type_index(scan, slot_getattr(slot, PYN_EVENT_TYPE, &is_null));
 		if (++scan->count == 2 * wanted->limit)
 			cut(scan, wanted->limit);
 		else if ((scan->count & (scan->count - 1)) == 0 && scan->count >= 64)
@@ -263,15 +248,15 @@ read_event(PynEvent *event, TupleTableSlot *slot, TupleDesc descriptor)
 	HeapTuple	tuple = ExecFetchSlotHeapTuple(slot, false, &should_free);
 
 	event->row = heap_copy_tuple_as_datum(tuple, descriptor);
-	event->id = DatumGetInt64(slot_getattr(slot, EVENT_ID, &is_null));
-	event->type = text_of(slot, EVENT_TYPE);
-	event->source = text_of(slot, EVENT_SOURCE);
-	event->subject = text_of(slot, EVENT_SUBJECT);
-	event->publisher = DatumGetObjectId(slot_getattr(slot, EVENT_PUBLISHER, &is_null));
-	event->time = DatumGetTimestampTz(slot_getattr(slot, EVENT_TIME, &is_null));
+	event->id = DatumGetInt64(slot_getattr(slot, PYN_EVENT_ID, &is_null));
+	event->type = text_of(slot, PYN_EVENT_TYPE);
+	event->source = text_of(slot, PYN_EVENT_SOURCE);
+	event->subject = text_of(slot, PYN_EVENT_SUBJECT);
+	event->publisher = DatumGetObjectId(slot_getattr(slot, PYN_EVENT_PUBLISHER, &is_null));
+	event->time = DatumGetTimestampTz(slot_getattr(slot, PYN_EVENT_TIME, &is_null));
 	event->cause.id = event->id;
-	event->cause.correlation_id = *DatumGetUUIDP(slot_getattr(slot, EVENT_CORRELATION_ID, &is_null));
-	event->cause.traceparent = text_of(slot, EVENT_TRACEPARENT);
+	event->cause.correlation_id = *DatumGetUUIDP(slot_getattr(slot, PYN_EVENT_CORRELATION_ID, &is_null));
+	event->cause.traceparent = text_of(slot, PYN_EVENT_TRACEPARENT);
 }
 
 /*

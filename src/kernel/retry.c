@@ -6,17 +6,18 @@
  * after a delay that doubles with each attempt; until it has succeeded or is dead, later events of its subject park
  * behind it.  A dead event releases them, and stays until redrive() or unsubscribe().
  *
- * An attempt is counted and committed before it begins.  So a handler that takes its worker or the whole server down has
- * no more attempts than one that raises an error.
+ * An attempt at an event of this table is counted and committed before it begins, and a worker whose predecessor did not
+ * end as it should begins with events of the log by putting them here.  So a handler that takes its worker or the whole
+ * server down has at most one attempt more than one that raises an error.
  */
 #include "postgres.h"
 
 #include <math.h>
 
 #include "catalog/pg_type.h"
+#include "common/hashfn.h"
 #include "common/pg_prng.h"
 #include "utils/builtins.h"
-#include "common/hashfn.h"
 #include "utils/hsearch.h"
 #include "utils/json.h"
 #include "utils/jsonb.h"
@@ -73,7 +74,8 @@ block(PynSubscription *subscription, const char *subject, int64 events)
 }
 
 /*
- * pyn_retries_load reads which subjects are blocked and when the next attempts are due.
+ * pyn_retries_load reads which subjects are blocked and when the next attempts are due.  An invalidation meanwhile makes the
+ * consumer read them again.
  */
 void
 pyn_retries_load(PynConsumer *consumer)
@@ -110,7 +112,6 @@ pyn_retries_load(PynConsumer *consumer)
 			block(subscription, pyn_text_field(row, 1), DatumGetInt64(pyn_field(row, 2, NULL)));
 		}
 	}
-	consumer->retries_valid = true;
 }
 
 /*
@@ -202,7 +203,10 @@ typedef struct DueEvent
 	PynEvent	event;
 } DueEvent;
 
-/* Counts the next attempt at the first due event and reads it; false if none is due. */
+/*
+ * Counts the next attempt at the first due event and reads it; false if none is due.  It is updated at once, since to read
+ * first and write then would take a weaker lock first, and could meet a REINDEX in between.
+ */
 static bool
 begin_attempt(PynSubscription *subscription, bool suspects_wait, DueEvent *due)
 {

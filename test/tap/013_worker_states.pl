@@ -95,6 +95,9 @@ foreach my $preloaded (0, 1)
 	$node->poll_query_until('postgres', 'SELECT pynomaly_kernel.launcher_pid() IS NOT NULL') or die 'no launcher has come';
 	is($node->safe_psql('postgres', 'SELECT count(*) FROM pynomaly_kernel.workers()'), '0',
 		"start() that is rolled back asks for no worker $with");
+	$node->safe_psql('postgres', 'BEGIN; SAVEPOINT s; SELECT pynomaly.start(); ROLLBACK TO s; COMMIT');
+	is($node->safe_psql('postgres', 'SELECT count(*) FROM pynomaly_kernel.workers()'), '0',
+		"nor does start() in a savepoint that is rolled back $with");
 	$publish->('before start');
 	$node->safe_psql('postgres', 'SELECT pynomaly.start()');
 	$is_seen->('before start', 'start() brings a worker, which handles what has waited');
