@@ -19,8 +19,9 @@ FOLDERS = kernel sketch detectors series $(DOMAIN_ORDER) gateway import
 SOURCES := $(foreach folder,$(FOLDERS),$(sort $(wildcard src/$(folder)/*.c))) $(wildcard src/pynomaly.c)
 OBJS = $(SOURCES:.c=.o)
 
-# The install script is put together from the folders' parts: see src/<folder>/sql/.
-SQL_PARTS := $(foreach folder,$(FOLDERS),$(sort $(wildcard src/$(folder)/sql/*.sql)))
+# The install script is put together from the folders' parts: src/<folder>/sql/, and each domain's tables and contract.
+SQL_PARTS := $(foreach folder,$(FOLDERS),$(sort $(wildcard src/$(folder)/sql/*.sql)) \
+	$(wildcard src/$(folder)/tables.sql) $(wildcard src/$(folder)/contract.sql))
 EXTENSION_SQL = pynomaly--$(EXTVERSION).sql
 DATA = $(sort $(wildcard updates/*.sql))
 DATA_built = $(EXTENSION_SQL)

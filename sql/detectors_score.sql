@@ -119,7 +119,7 @@ SELECT count(*) AS "the same models" FROM model JOIN copy USING (name) WHERE mod
 SELECT model::jsonb ->> 'algorithm' AS algorithm, model::jsonb -> 'rows' AS rows, model::jsonb -> 'contamination' AS contamination,
     model::jsonb -> 'training_rows' AS training_rows, length(model::jsonb ->> 'digest') AS digest FROM model ORDER BY name;
 
--- A name is looked up in the registry of models, of which there is none yet.
+-- A name is looked up in the registry of models, which has none here.
 SELECT pynomaly.score('fraud@champion', 1);
 SELECT pynomaly.is_anomaly('fraud', 1);
 SELECT pynomaly.explain('fraud/3', 1);

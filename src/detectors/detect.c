@@ -179,12 +179,33 @@ open_source(FunctionCallInfo fcinfo, bool is_query, const PynSourceOptions *opti
 	return pyn_source_of_relation(PG_GETARG_OID(ARGUMENT_SOURCE), options);
 }
 
+/*
+ * pyn_detect_flagged judges a relation's rows by a model and puts the flagged ones, worst first, into the store.
+ */
+PynScored
+pyn_detect_flagged(Oid relation, ArrayType *key, const PynModel *model, bool explained, int64 limit,
+				   Tuplestorestate *store, TupleDesc type)
+{
+	PynSourceOptions options = {.columns = column_names(model),.key = key};
+	PynScoring	scoring = {
+		.source = pyn_source_of_relation(relation, &options),
+		.model = model,
+		.explain = explained ? PYN_EXPLAIN_FLAGGED : PYN_EXPLAIN_NONE,
+		.flagged_only = true,
+		.limit = limit
+	};
+
+	require_kinds(scoring.source, model);
+	scoring.source->rereads = true;
+	return pyn_score_rows(&scoring, store, type);
+}
+
 static Datum
 detect(FunctionCallInfo fcinfo, bool is_query, bool flagged_only)
 {
 	ReturnSetInfo *info = (ReturnSetInfo *) fcinfo->resultinfo;
 	Request		request;
-	PynScoring	scoring = {.flagged_only = flagged_only, .limit = -1};
+	PynScoring	scoring = {.flagged_only = flagged_only, .with_row = flagged_only, .limit = -1};
 	PynModel   *model;
 
 	InitMaterializedSRF(fcinfo, 0);
@@ -224,7 +245,7 @@ detect(FunctionCallInfo fcinfo, bool is_query, bool flagged_only)
 	}
 	scoring.model = model;
 	scoring.explain = request.options.explain;
-	pyn_score_rows(&scoring, info);
+	(void) pyn_score_rows(&scoring, info->setResult, info->setDesc);
 	SPI_finish();
 	return (Datum) 0;
 }

@@ -24,6 +24,7 @@ PG_FUNCTION_INFO_V1(pyn_model_send);
 PG_FUNCTION_INFO_V1(pyn_model_to_jsonb);
 
 PynModelResolver pyn_model_resolver = NULL;
+uint64		pyn_model_names = 0;
 
 /* Seconds east of UTC at a moment. */
 static int64

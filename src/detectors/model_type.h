@@ -25,6 +25,9 @@ typedef Datum (*PynModelResolver) (const char *name);
 extern PGDLLEXPORT PynModelResolver pyn_model_resolver;
 extern Datum pyn_resolve_model(const char *name);
 
+/* Grows whenever a name may have got another model: what was resolved before is to be resolved again. */
+extern PGDLLEXPORT uint64 pyn_model_names;
+
 /* fit.c: what the calls that fit or detect take beside their data. */
 typedef enum PynExplain
 {

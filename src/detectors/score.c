@@ -13,6 +13,7 @@
 #include "catalog/pg_type.h"
 #include "funcapi.h"
 #include "lib/stringinfo.h"
+#include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/typcache.h"
@@ -35,6 +36,8 @@ typedef struct ScoreSite
 	bool		has_toast;
 	struct varatt_external toast;
 	char	   *name;			/* the model's, when it is given by name */
+	uint64		names;			/* pyn_model_names when it was resolved */
+	Oid			user;			/* for whom */
 
 	/* How the arguments fit the model's columns. */
 	MemoryContext bind_context; /* below the model's */
@@ -119,19 +122,21 @@ set_model(ScoreSite *site, Datum value)
 }
 
 /*
- * Makes the site's model that of the name.  It is resolved once for a call site, which lives as long as a query, and in
- * simple expressions of PL/pgSQL as long as a transaction.
+ * Makes the site's model that of the name.  It is resolved once for a call site, and again when names may mean other models:
+ * a call site lives as long as a query, but in simple expressions of PL/pgSQL as long as a transaction.
  */
 static void
 set_model_by_name(ScoreSite *site, FunctionCallInfo fcinfo)
 {
 	char	   *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
 
-	if (site->name != NULL && strcmp(site->name, name) == 0)
+	if (site->name != NULL && strcmp(site->name, name) == 0 && site->names == pyn_model_names && site->user == GetUserId())
 		return;
 	if (site->name != NULL)
 		pfree(site->name);
 	site->name = NULL;			/* an error below may be caught and the site used again */
+	site->names = pyn_model_names;
+	site->user = GetUserId();
 	set_model(site, pyn_resolve_model(name));
 	site->name = MemoryContextStrdup(fcinfo->flinfo->fn_mcxt, name);
 }

@@ -50,6 +50,7 @@ typedef struct Work
 	Tuplesortstate *sort;
 	TupleTableSlot *sort_slot;
 	int64		rows_done;		/* before the block */
+	int64		flagged;
 	int			rows;			/* in the block */
 	MinimalTuple tuples[PYN_SCORE_BLOCK];
 	PynCell    *cells;			/* column-major */
@@ -216,6 +217,7 @@ write_row(Work *work, int row, bool is_missing)
 
 	if (!is_missing)
 		verdict = pyn_judge(work->model, work->raw[row]);
+	work->flagged += verdict.is_anomaly;
 	if (scoring->flagged_only && !verdict.is_anomaly)
 		return;
 	explained = !is_missing && (scoring->explain == PYN_EXPLAIN_ALL ||
@@ -245,7 +247,8 @@ write_row(Work *work, int row, bool is_missing)
 		tuplestore_putvalues(work->result, work->result_type, values, nulls);
 		return;
 	}
-	values[RESULT_ROW] = make_row(work);
+	nulls[RESULT_ROW] = !scoring->with_row;
+	values[RESULT_ROW] = scoring->with_row ? make_row(work) : (Datum) 0;
 	all_values[0] = Float8GetDatum(verdict.raw);
 	all_values[1] = Int64GetDatum(tie_breaker(work, row_number));
 	ExecClearTuple(work->sort_slot);
@@ -345,19 +348,39 @@ end_sort(Work *work)
 }
 
 /*
- * pyn_score_rows reads the source's rows and puts the scored ones into the function's result set.
+ * pyn_flagged_type gives the row type of flagged rows.
  */
-void
-pyn_score_rows(const PynScoring *scoring, ReturnSetInfo *info)
+TupleDesc
+pyn_flagged_type(void)
+{
+	TupleDesc	type = CreateTemplateTupleDesc(RESULT_COLUMNS + 1);
+
+	TupleDescInitEntry(type, RESULT_KEY + 1, "key", JSONBOID, -1, 0);
+	TupleDescInitEntry(type, RESULT_SCORE + 1, "score", FLOAT8OID, -1, 0);
+	TupleDescInitEntry(type, RESULT_P_VALUE + 1, "p_value", FLOAT8OID, -1, 0);
+	TupleDescInitEntry(type, RESULT_IS_ANOMALY + 1, "is_anomaly", BOOLOID, -1, 0);
+	TupleDescInitEntry(type, RESULT_SEVERITY + 1, "severity", TEXTOID, -1, 0);
+	TupleDescInitEntry(type, RESULT_REASONS + 1, "reasons", JSONBOID, -1, 0);
+	TupleDescInitEntry(type, RESULT_STATE + 1, "state", TEXTOID, -1, 0);
+	TupleDescInitEntry(type, RESULT_ROW + 1, "row", JSONBOID, -1, 0);
+	return type;
+}
+
+/*
+ * pyn_score_rows reads the source's rows and puts the scored ones into the store.
+ */
+PynScored
+pyn_score_rows(const PynScoring *scoring, Tuplestorestate *store, TupleDesc type)
 {
 	Work	   *work = palloc0(sizeof(Work));
 	PynSource  *source = scoring->source;
+	PynScored	scored;
 
 	work->scoring = scoring;
 	work->model = scoring->model;
 	work->source = source;
-	work->result = info->setResult;
-	work->result_type = info->setDesc;
+	work->result = store;
+	work->result_type = type;
 	work->cells = pyn_new(PynCell, (Size) source->column_count * PYN_SCORE_BLOCK);
 	work->row_cells = pyn_new(PynCell, source->column_count);
 	work->row_texts = pyn_new0(PynText, source->column_count);
@@ -372,11 +395,10 @@ pyn_score_rows(const PynScoring *scoring, ReturnSetInfo *info)
 		work->severities[severity] = CStringGetTextDatum(pyn_severity_name(severity));
 	work->scored = CStringGetTextDatum("scored");
 	work->missing = CStringGetTextDatum("missing");
-	if (scoring->flagged_only)
-	{
+	if (scoring->with_row)
 		work->row_type = make_row_type(source);
+	if (scoring->flagged_only)
 		begin_sort(work);
-	}
 	pyn_source_scan_again(source, collect_row, work);
 	flush_block(work);
 	if (scoring->flagged_only)
@@ -384,4 +406,7 @@ pyn_score_rows(const PynScoring *scoring, ReturnSetInfo *info)
 	ExecDropSingleTupleTableSlot(work->slot);
 	MemoryContextDelete(work->block_context);
 	MemoryContextDelete(work->row_context);
+	scored.rows = work->rows_done;
+	scored.flagged = work->flagged;
+	return scored;
 }

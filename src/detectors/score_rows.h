@@ -18,11 +18,29 @@ typedef struct PynScoring
 	PynSource  *source;
 	const PynModel *model;
 	PynExplain	explain;
-	bool		flagged_only;	/* flagged rows, worst first, each with its row as jsonb */
+	bool		flagged_only;	/* flagged rows, worst first */
+	bool		with_row;		/* each of those with its row as jsonb */
 	int64		limit;			/* of those; negative: all */
 } PynScoring;
 
-/* Reads the source (once more) and fills the set of a materialising function. Between SPI_connect and SPI_finish. */
-extern void pyn_score_rows(const PynScoring *scoring, ReturnSetInfo *info);
+/* How many rows there were, and how many were flagged. */
+typedef struct PynScored
+{
+	int64		rows;
+	int64		flagged;
+} PynScored;
+
+/* Reads the source (once more) and fills the store. Between SPI_connect and SPI_finish. */
+extern PynScored pyn_score_rows(const PynScoring *scoring, Tuplestorestate *store, TupleDesc type);
+
+/* The row type of pynomaly.anomalies, which a store of flagged rows has. */
+extern TupleDesc pyn_flagged_type(void);
+
+/*
+ * detect.c: judges a relation's rows by a model, whose columns it must have, and puts the flagged ones, worst first, into
+ * the store; as the current user, between SPI_connect and SPI_finish.
+ */
+extern PynScored pyn_detect_flagged(Oid relation, ArrayType *key, const PynModel *model, bool explained, int64 limit,
+									Tuplestorestate *store, TupleDesc type);
 
 #endif							/* PYN_SCORE_ROWS_H */

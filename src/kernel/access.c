@@ -16,10 +16,12 @@
 #include "access/xact.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_namespace.h"
+#include "jit/jit.h"
 #include "miscadmin.h"
 #include "tcop/utility.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
+#include "utils/rls.h"
 #include "utils/syscache.h"
 
 #include "kernel/access.h"
@@ -75,6 +77,12 @@ pyn_access_begin(PynAccess *access, Oid role)
 	if (strcmp(namespace_search_path, PYN_SEARCH_PATH) != 0)
 		(void) set_config_option("search_path", PYN_SEARCH_PATH, PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0,
 								 false);
+	/* Who does work for others may have switched it off for himself. */
+	if (!row_security)
+		(void) set_config_option("row_security", "on", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	/* Our own statements are short, but the planner guesses many rows where it cannot know, and would have them compiled. */
+	if (jit_enabled && role == pyn_owner())
+		(void) set_config_option("jit", "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
 }
 
 /*
@@ -96,4 +104,24 @@ pyn_check_writable(const char *what)
 	PreventCommandDuringRecovery(what);
 	PreventCommandIfReadOnly(what);
 	PreventCommandIfParallelMode(what);
+}
+
+/*
+ * pyn_check_person refuses to act as one of the roles that are there to be granted: whatever belonged to such a role would
+ * be everybody's who has it.
+ */
+void
+pyn_check_person(Oid role)
+{
+	static const char *const granted[] = {
+		"pynomaly_viewer", "pynomaly_analyst", "pynomaly_data_scientist", "pynomaly_admin", "pynomaly_service"
+	};
+	char	   *name = GetUserNameFromId(role, true);
+
+	for (int i = 0; name != NULL && i < lengthof(granted); i++)
+		if (strcmp(name, granted[i]) == 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+					 errmsg("role \"%s\" is there to be granted, and nothing can belong to it", name),
+					 errhint("RESET ROLE, or SET ROLE to a role of your team.")));
 }

@@ -23,5 +23,6 @@ extern Oid	pyn_relation(const char *name);
 extern void pyn_access_begin(PynAccess *access, Oid role);
 extern void pyn_access_end(const PynAccess *access);
 extern void pyn_check_writable(const char *what);
+extern void pyn_check_person(Oid role);
 
 #endif							/* PYN_ACCESS_H */

@@ -112,6 +112,28 @@ pyn_artifact_get(bytea *digest, Oid reader)
 }
 
 /*
+ * pyn_artifact_drop removes an owner's artifact; false if there is none.
+ */
+bool
+pyn_artifact_drop(bytea *digest, Oid owner)
+{
+	static PynStatement delete_artifact = PYN_STATEMENT(
+		"DELETE FROM pynomaly_kernel.artifact WHERE digest = $1 AND owner = $2",
+		BYTEAOID, REGROLEOID);
+	Datum		values[] = {PointerGetDatum(digest), ObjectIdGetDatum(OidIsValid(owner) ? owner : GetUserId())};
+	PynAccess	access;
+	uint64		deleted;
+
+	pyn_check_writable("drop_artifact()");
+	pyn_access_begin(&access, pyn_owner());
+	SPI_connect();
+	deleted = pyn_execute(&delete_artifact, values, NULL, 0);
+	SPI_finish();
+	pyn_access_end(&access);
+	return deleted > 0;
+}
+
+/*
  * pynomaly_kernel.put_artifact(kind text, bytes bytea) → bytea
  */
 Datum
@@ -135,18 +157,5 @@ pyn_get_artifact_sql(PG_FUNCTION_ARGS)
 Datum
 pyn_drop_artifact_sql(PG_FUNCTION_ARGS)
 {
-	static PynStatement delete_artifact = PYN_STATEMENT(
-		"DELETE FROM pynomaly_kernel.artifact WHERE digest = $1 AND owner = $2",
-		BYTEAOID, REGROLEOID);
-	Datum		values[] = {PG_GETARG_DATUM(0), ObjectIdGetDatum(GetUserId())};
-	PynAccess	access;
-	uint64		deleted;
-
-	pyn_check_writable("drop_artifact()");
-	pyn_access_begin(&access, pyn_owner());
-	SPI_connect();
-	deleted = pyn_execute(&delete_artifact, values, NULL, 0);
-	SPI_finish();
-	pyn_access_end(&access);
-	PG_RETURN_BOOL(deleted > 0);
+	PG_RETURN_BOOL(pyn_artifact_drop(PG_GETARG_BYTEA_PP(0), InvalidOid));
 }

@@ -370,6 +370,9 @@ pyn_consumer_rest(PynConsumer *consumer)
 	pyn_unit_commit(consumer);
 	if (!consumer->gone)
 		write_positions(consumer, 0);
+	/* A session will not come back for what has been done meanwhile. */
+	if (!consumer->gone && serves_users(consumer) && !consumer->in_worker)
+		(void) pyn_upkeep(consumer);
 }
 
 /* What the host's consumer does beyond its subscriptions; and all do to their counts. */
@@ -393,7 +396,7 @@ do_other_work(PynConsumer *consumer)
 	{
 		write_positions(consumer, POSITION_DELAY);
 		if (serves_users(consumer) && !consumer->gone)
-			pyn_upkeep(consumer);
+			worked |= pyn_upkeep(consumer);
 		consumer->next_upkeep = TimestampTzPlusMilliseconds(now, Min(UPKEEP_INTERVAL, pyn_retention * 1000 / 10));
 	}
 	return worked;

@@ -133,6 +133,7 @@ extern void pyn_unit_keep(PynConsumer *consumer);
 
 /* position.c */
 extern void pyn_positions_load(PynConsumer *consumer);
+extern void pyn_positions_renew(void);
 extern bool pyn_position_lock(PynConsumer *consumer, PynSubscription *subscription);
 extern void pyn_position_write(PynConsumer *consumer, PynSubscription *subscription, int64 handled);
 extern void pyn_new_position(const char *name, const char *note);
@@ -141,6 +142,7 @@ extern void pyn_new_position(const char *name, const char *note);
 extern int	pyn_interval_ms(const Interval *interval, const char *what);
 extern void pyn_check_login(Oid role);
 extern char *pyn_name_argument(text *value, const char *what);
+extern void pyn_retry_now(const char *subject);
 extern void pyn_subscription_stop(const char *name, Oid owner, const char *status, const char *reason);
 
 /* throughput.c */
@@ -163,6 +165,6 @@ extern void pyn_tell_listeners(const PynEvent *events, int count);
 extern bool pyn_schedules_due(PynConsumer *consumer);
 
 /* rotation.c */
-extern void pyn_upkeep(PynConsumer *consumer);
+extern bool pyn_upkeep(PynConsumer *consumer);
 
 #endif							/* PYN_CONSUMER_H */

@@ -13,6 +13,8 @@
  */
 #include "postgres.h"
 
+#include <signal.h>
+
 #include "access/xact.h"
 #include "miscadmin.h"
 #include "storage/ipc.h"
@@ -31,6 +33,8 @@ static NameData pending[PYN_SLOTS];
 static int	pending_count;
 static enum {NOTHING, START, STOP, LOOK} pending_command;
 static const char *pending_domain;
+static pg_uuid_t pending_cancels[PYN_SLOTS];
+static int	pending_cancel_count;
 
 static shmem_request_hook_type previous_shmem_request_hook;
 static shmem_startup_hook_type previous_shmem_startup_hook;
@@ -196,6 +200,56 @@ start_or_stop(bool start)
 		(void) pyn_slot_want(MyDatabaseId, pending_domain);
 }
 
+/* Interrupts the workers that do a step of a saga which this transaction has cancelled. */
+static void
+interrupt_steps(void)
+{
+	PynShared  *shared = shared_memory;
+
+	if (shared == NULL)
+		return;
+	LWLockAcquire(&shared->lock, LW_SHARED);
+	for (int i = 0; i < PYN_SLOTS; i++)
+	{
+		const PynSlot *slot = &shared->slots[i];
+
+		if (slot->database != MyDatabaseId || slot->pid == 0 || !slot->is_handling)
+			continue;
+		for (int j = 0; j < pending_cancel_count; j++)
+			if (memcmp(&slot->handling, &pending_cancels[j], sizeof(pg_uuid_t)) == 0)
+				(void) kill(slot->pid, SIGINT);
+	}
+	LWLockRelease(&shared->lock);
+}
+
+/*
+ * pyn_handling says which saga's step this process does from now on, so that it can be interrupted; NULL: none.
+ */
+void
+pyn_handling(const pg_uuid_t *saga)
+{
+	PynShared  *shared = pyn_shared();
+
+	/* A session that does the workers' work is cancelled as any other. */
+	if (shared == NULL || MyBackendType != B_BG_WORKER)
+		return;
+	LWLockAcquire(&shared->lock, LW_EXCLUSIVE);
+	for (int i = 0; i < PYN_SLOTS; i++)
+	{
+		PynSlot    *slot = &shared->slots[i];
+
+		if (slot->pid != MyProcPid || slot->database != MyDatabaseId)
+			continue;
+		slot->is_handling = saga != NULL;
+		if (saga != NULL)
+			slot->handling = *saga;
+	}
+	LWLockRelease(&shared->lock);
+	/* What came too late was not meant for what follows. */
+	if (saga == NULL)
+		QueryCancelPending = false;
+}
+
 /* Makes the launcher send a scout to see which databases are to be served. */
 static void
 ask_for_scout(void)
@@ -236,8 +290,11 @@ at_end_of_transaction(XactEvent event, void *argument)
 			ask_for_scout();
 		else if (event == XACT_EVENT_COMMIT && pending_command != NOTHING)
 			start_or_stop(pending_command == START);
+		if (event == XACT_EVENT_COMMIT && pending_cancel_count > 0)
+			interrupt_steps();
 	}
 	pending_count = 0;
+	pending_cancel_count = 0;
 	pending_command = NOTHING;
 }
 
@@ -283,6 +340,17 @@ pyn_doorbell_prepare_start(const char *domain)
 	prepare();
 	pending_command = domain != NULL ? START : STOP;
 	pending_domain = domain;
+}
+
+/*
+ * pyn_doorbell_prepare_cancel interrupts the worker that does a step of the saga when the transaction commits.
+ */
+void
+pyn_doorbell_prepare_cancel(const pg_uuid_t *saga)
+{
+	prepare();
+	if (pending_cancel_count < PYN_SLOTS)
+		pending_cancels[pending_cancel_count++] = *saga;
 }
 
 static void

@@ -9,6 +9,7 @@
 #include "storage/latch.h"
 #include "storage/lwlock.h"
 #include "utils/timestamp.h"
+#include "utils/uuid.h"
 
 /* More pairs of a database and a domain than these take turns. */
 #define PYN_SLOTS 64
@@ -29,6 +30,8 @@ typedef struct PynSlot
 	TimestampTz not_before;		/* no start before */
 	TimestampTz wake_at;		/* start then even when nobody rings; 0: never */
 	int			failures;		/* starts in a row that ended badly */
+	bool		is_handling;	/* a step of a saga, which may be cancelled */
+	pg_uuid_t	handling;		/* the saga */
 } PynSlot;
 
 typedef struct PynShared
@@ -47,5 +50,7 @@ extern PynSlot *pyn_slot(PynShared *shared, Oid database, const char *domain);
 extern bool pyn_slot_want(Oid database, const char *domain);
 extern void pyn_doorbell_prepare(const NameData *domains, int count);
 extern void pyn_doorbell_prepare_start(const char *domain);
+extern void pyn_doorbell_prepare_cancel(const pg_uuid_t *saga);
+extern void pyn_handling(const pg_uuid_t *saga);
 
 #endif							/* PYN_DOORBELL_H */

@@ -23,6 +23,7 @@
 #include "miscadmin.h"
 #include "port/pg_bswap.h"
 #include "storage/lmgr.h"
+#include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/inval.h"
 #include "utils/rel.h"
@@ -33,6 +34,7 @@
 #include "kernel/doorbell.h"
 #include "kernel/event_log.h"
 #include "kernel/event_type.h"
+#include "kernel/span.h"
 #include "kernel/statement.h"
 
 const PynCause *pyn_cause = NULL;
@@ -160,11 +162,12 @@ lock_open_member(void)
 }
 
 /*
- * A UUID of version 7 (RFC 9562): milliseconds since 1970 and random bits.  Random ones would touch a page of the index
+ * pyn_new_uuid gives a UUID of version 7 (RFC 9562): milliseconds since 1970 and random bits.  Random ones would touch a
+ * page of the index
  * for each event.
  */
-static pg_uuid_t
-new_uuid(TimestampTz now)
+pg_uuid_t
+pyn_new_uuid(TimestampTz now)
 {
 	pg_uuid_t	uuid;
 	uint64		milliseconds = (uint64) (now / 1000 +
@@ -248,11 +251,16 @@ insert_event(const PynPublication *publication, const PynEventType *type)
 	TimestampTz now = GetCurrentTimestamp();
 	int			member = lock_open_member();
 	int64		id = nextval_internal(the_log.id_sequence, false);
-	const char *traceparent = pyn_cause != NULL ? pyn_cause->traceparent : pyn_traceparent;
-	pg_uuid_t	correlation_id = pyn_cause != NULL ? pyn_cause->correlation_id : new_uuid(now);
+	const char *span = pyn_span_traceparent();
+	const char *traceparent = span != NULL ? span : pyn_cause != NULL ? pyn_cause->traceparent : pyn_traceparent;
+	pg_uuid_t	correlation_id;
 	Datum		values[PYN_EVENT_COLUMNS];
 	bool		nulls[PYN_EVENT_COLUMNS];
 
+	if (publication->correlation_id != NULL)
+		correlation_id = *publication->correlation_id;
+	else
+		correlation_id = pyn_cause != NULL ? pyn_cause->correlation_id : pyn_new_uuid(now);
 	memset(nulls, true, sizeof(nulls));
 #define SET(column, value) (values[(column) - 1] = (value), nulls[(column) - 1] = false)
 	SET(PYN_EVENT_ID, Int64GetDatum(id));
@@ -297,6 +305,9 @@ int64
 pyn_publish(const PynPublication *publication)
 {
 	PynPublication own = *publication;
+	PynChecked	checked = {
+		"data of event type", publication->type, "Correct the data, or register a new version of the event type."
+	};
 	const PynEventType *type;
 	PynAccess	access;
 	int64		id = 0;
@@ -317,7 +328,12 @@ pyn_publish(const PynPublication *publication)
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "cannot connect to SPI");
 	type = pyn_event_type(own.type);
-	pyn_json_schema_check(type->schema, own.data, own.type);
+	if (own.by_user && type->builtin && !has_privs_of_role(own.publisher, GetUserId()))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("events of type \"%s\" are published by pynomaly alone", own.type),
+				 errhint("Register a type of your own with pynomaly_kernel.register_event_type.")));
+	pyn_json_schema_check(type->schema, own.data, &checked);
 	if (own.idempotency_key != NULL)
 		id = find_published(&own);
 	if (id == 0)
@@ -346,6 +362,7 @@ pyn_publish_sql(PG_FUNCTION_ARGS)
 	if (!PG_ARGISNULL(1))
 		publication.subject = text_to_cstring(PG_GETARG_TEXT_PP(1));
 	publication.data = PG_GETARG_JSONB_P(2);
+	publication.by_user = true;
 	if (!PG_ARGISNULL(3))
 		publication.idempotency_key = text_to_cstring(PG_GETARG_TEXT_PP(3));
 	PG_RETURN_INT64(pyn_publish(&publication));

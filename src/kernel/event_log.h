@@ -7,6 +7,7 @@
 
 #include "postgres.h"
 #include "utils/jsonb.h"
+#include "utils/timestamp.h"
 #include "utils/uuid.h"
 
 /* The member tables event_0 to event_7 of sql/10_event_log.sql. */
@@ -43,6 +44,8 @@ typedef struct PynPublication
 	Jsonb	   *data;
 	const char *idempotency_key;	/* NULL: none */
 	Oid			publisher;		/* on whose behalf; InvalidOid: the current user */
+	bool		by_user;		/* who may not forge events of ours */
+	pg_uuid_t  *correlation_id; /* NULL: that of the event that is being handled, else a new one */
 } PynPublication;
 
 /* The event whose handler runs, which is the cause of what is published meanwhile. */
@@ -59,5 +62,6 @@ extern char *pyn_traceparent;
 extern int64 pyn_publish(const PynPublication *publication);
 extern Oid	pyn_log_member(int member);
 extern pg_uuid_t pyn_log_origin(void);
+extern pg_uuid_t pyn_new_uuid(TimestampTz now);
 
 #endif							/* PYN_EVENT_LOG_H */

@@ -163,7 +163,7 @@ static bool
 read_type(const char *name, PynEventType *type)
 {
 	static PynStatement select_type = PYN_STATEMENT(
-		"SELECT schema, priority FROM pynomaly_kernel.event_type WHERE type = $1",
+		"SELECT schema, priority, builtin FROM pynomaly_kernel.event_type WHERE type = $1",
 		TEXTOID);
 	Datum		values[] = {CStringGetTextDatum(name)};
 	MemoryContext caller;
@@ -172,6 +172,7 @@ read_type(const char *name, PynEventType *type)
 		return false;
 	memset(type, 0, sizeof(*type));
 	type->priority = DatumGetInt16(pyn_field(0, 2, NULL));
+	type->builtin = DatumGetBool(pyn_field(0, 3, NULL));
 	caller = MemoryContextSwitchTo(cache_context);
 	type->schema = pyn_json_schema_compile(DatumGetJsonbP(pyn_field(0, 1, NULL)));
 	type->source = pnstrdup(name, strchr(name, '.') - name);

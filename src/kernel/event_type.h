@@ -14,6 +14,7 @@ typedef struct PynEventType
 {
 	PynJsonSchema *schema;
 	int16		priority;
+	bool		builtin;
 	char	   *source;			/* the domain that it belongs to */
 	int			domain_count;	/* whose workers have subscribed to it */
 	NameData   *domains;

@@ -33,11 +33,19 @@ typedef struct PynJsonSchema PynJsonSchema;
  */
 extern PynJsonSchema *pyn_json_schema_compile(Jsonb *schema);
 
+/* What is checked, for messages: its kind, such as "data of event type", and name. */
+typedef struct PynChecked
+{
+	const char *kind;
+	const char *name;
+	const char *hint;			/* or NULL */
+} PynChecked;
+
 /*
- * Raises 22023 if the data does not match; `what` is the event type's name. The error tells where, what was expected
- * and what kind of value was found. It shows names of members, never their values, which may be secret. Leaves nothing
- * allocated and does not change the compiled schema.
+ * Raises 22023 if the data does not match. The error tells where, what was expected and what kind of value was found. It
+ * shows names of members, never their values, which may be secret. Leaves nothing allocated and does not change the
+ * compiled schema.
  */
-extern void pyn_json_schema_check(const PynJsonSchema *schema, Jsonb *data, const char *what);
+extern void pyn_json_schema_check(const PynJsonSchema *schema, Jsonb *data, const PynChecked *what);
 
 #endif							/* PYN_JSON_SCHEMA_H */

@@ -16,20 +16,20 @@
 
 #include "kernel/json_schema_tree.h"
 
-static void check_value(const PynJsonSchema *schema, const JsonbValue *value, const Place *place, const char *what);
+static void check_value(const PynJsonSchema *schema, const JsonbValue *value, const Place *place, const PynChecked *what);
 
 static void
-mismatch(const Place *place, const char *what, const char *expected, const char *found)
+mismatch(const Place *place, const PynChecked *what, const char *expected, const char *found)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-			 errmsg("data of event type \"%s\" does not match its schema", what),
+			 errmsg("%s \"%s\" does not match its schema", what->kind, what->name),
 			 errdetail("Expected %s at %s, found %s.", expected, pyn_json_path(place), found),
-			 errhint("Correct the data, or register a new version of the event type.")));
+			 what->hint != NULL ? errhint("%s", what->hint) : 0));
 }
 
 static void
-wrong_kind(const PynJsonSchema *schema, const JsonbValue *value, const Place *place, const char *what)
+wrong_kind(const PynJsonSchema *schema, const JsonbValue *value, const Place *place, const PynChecked *what)
 {
 	StringInfoData expected;
 	Kind		kind = kind_of(value);
@@ -76,7 +76,7 @@ same_value(const JsonbValue *a, const JsonbValue *b)
 }
 
 static void
-check_choice(const PynJsonSchema *schema, const JsonbValue *value, const Place *place, const char *what)
+check_choice(const PynJsonSchema *schema, const JsonbValue *value, const Place *place, const PynChecked *what)
 {
 	StringInfoData expected;
 	char	   *list;
@@ -100,7 +100,7 @@ shown_number(Numeric number)
 }
 
 static void
-check_number(const PynJsonSchema *schema, const JsonbValue *value, const Place *place, const char *what)
+check_number(const PynJsonSchema *schema, const JsonbValue *value, const Place *place, const PynChecked *what)
 {
 	Datum		number = NumericGetDatum(value->val.numeric);
 
@@ -113,7 +113,7 @@ check_number(const PynJsonSchema *schema, const JsonbValue *value, const Place *
 }
 
 static void
-check_string(const PynJsonSchema *schema, const JsonbValue *value, const Place *place, const char *what)
+check_string(const PynJsonSchema *schema, const JsonbValue *value, const Place *place, const PynChecked *what)
 {
 	if (schema->has_format == NULL || schema->has_format(value->val.string.val, value->val.string.len))
 		return;
@@ -124,7 +124,7 @@ check_string(const PynJsonSchema *schema, const JsonbValue *value, const Place *
 
 /* Raises the error if the member, which the data has not, is required. */
 static inline void
-check_absent(const Member *member, const Place *parent, const char *what)
+check_absent(const Member *member, const Place *parent, const PynChecked *what)
 {
 	if (member->required)
 	{
@@ -135,7 +135,7 @@ check_absent(const Member *member, const Place *parent, const char *what)
 }
 
 static void
-check_object(const PynJsonSchema *schema, JsonbContainer *object, const Place *place, const char *what)
+check_object(const PynJsonSchema *schema, JsonbContainer *object, const Place *place, const PynChecked *what)
 {
 	Walk		walk;
 	int			next = 0;		/* the members before it are done */
@@ -172,7 +172,7 @@ check_object(const PynJsonSchema *schema, JsonbContainer *object, const Place *p
 }
 
 static void
-check_array(const PynJsonSchema *schema, JsonbContainer *array, const Place *place, const char *what)
+check_array(const PynJsonSchema *schema, JsonbContainer *array, const Place *place, const PynChecked *what)
 {
 	Walk		walk;
 
@@ -190,7 +190,7 @@ is_integral(Numeric number)
 }
 
 static void
-check_value(const PynJsonSchema *schema, const JsonbValue *value, const Place *place, const char *what)
+check_value(const PynJsonSchema *schema, const JsonbValue *value, const Place *place, const PynChecked *what)
 {
 	Kind		kind = kind_of(value);
 
@@ -224,7 +224,7 @@ check_value(const PynJsonSchema *schema, const JsonbValue *value, const Place *p
  * pyn_json_schema_check raises an error if the data does not match the schema.
  */
 void
-pyn_json_schema_check(const PynJsonSchema *schema, Jsonb *data, const char *what)
+pyn_json_schema_check(const PynJsonSchema *schema, Jsonb *data, const PynChecked *what)
 {
 	JsonbValue	value;
 	Place		root = {NULL, NULL, 0, 0};

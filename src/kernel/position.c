@@ -55,7 +55,7 @@ renew_positions(const char *domain)
 	static PynStatement select_lost = PYN_STATEMENT(
 		"SELECT s.name, p.subscription IS NULL, p.origin <> $2 "
 		"FROM pynomaly_kernel.subscription s LEFT JOIN pynomaly_kernel.subscription_position p ON p.subscription = s.name "
-		"WHERE s.domain = $1 AND s.status = 'active' AND (p.subscription IS NULL OR p.origin <> $2 "
+		"WHERE (s.domain = $1 OR $1 = '') AND s.status = 'active' AND (p.subscription IS NULL OR p.origin <> $2 "
 		"OR pg_snapshot_xmax(p.done) > pg_snapshot_xmax(pg_current_snapshot()))",
 		NAMEOID, UUIDOID);
 	NameData	domain_name;
@@ -79,6 +79,15 @@ renew_positions(const char *domain)
 						 foreign ? "began anew: its position was of the database that this one is a copy of" :
 						 "began anew: its position was of another server's future");
 	}
+}
+
+/*
+ * pyn_positions_renew begins anew, now, whatever has no position here to go on from, in all domains.
+ */
+void
+pyn_positions_renew(void)
+{
+	renew_positions("");
 }
 
 static Datum
@@ -150,7 +159,7 @@ pyn_positions_load(PynConsumer *consumer)
 		"SELECT s.name, s.type, s.handler, s.owner, s.builtin, s.max_attempts, "
 		"(extract(epoch FROM s.timeout) * 1000)::int, p.ctid, p.done, p.target, p.after_id, p.since, p.replay_since, p.began "
 		"FROM pynomaly_kernel.subscription s JOIN pynomaly_kernel.subscription_position p ON p.subscription = s.name "
-		"WHERE s.domain = $1 AND s.status = 'active' ORDER BY s.name",
+		"WHERE (s.domain = $1 OR $1 = '') AND s.status = 'active' ORDER BY s.name",
 		NAMEOID);
 	NameData	domain;
 	Datum		values[] = {NameGetDatum(&domain)};

@@ -25,6 +25,7 @@
 #include "kernel/consumer.h"
 #include "kernel/doorbell.h"
 #include "kernel/launcher.h"
+#include "kernel/process.h"
 #include "kernel/statement.h"
 
 PG_FUNCTION_INFO_V1(pyn_process_events);
@@ -255,6 +256,23 @@ pyn_workers(PG_FUNCTION_ARGS)
 			tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
 	}
 	return (Datum) 0;
+}
+
+/*
+ * pyn_workers_run tells whether background workers serve this database, or will when there is work.
+ */
+bool
+pyn_workers_run(void)
+{
+	PynShared  *shared = pyn_shared();
+	bool		served;
+
+	if (shared == NULL || !is_launcher_running(shared))
+		return false;
+	LWLockAcquire(&shared->lock, LW_SHARED);
+	served = pyn_slot(shared, MyDatabaseId, PYN_HOST_DOMAIN) != NULL;
+	LWLockRelease(&shared->lock);
+	return served;
 }
 
 /*

@@ -19,13 +19,12 @@
 #include "common/pg_prng.h"
 #include "utils/builtins.h"
 #include "utils/hsearch.h"
-#include "utils/json.h"
-#include "utils/jsonb.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
 #include "kernel/consumer.h"
 #include "kernel/event_log.h"
+#include "kernel/json_writer.h"
 #include "kernel/settings.h"
 #include "kernel/statement.h"
 
@@ -128,26 +127,38 @@ pyn_retry_blocked(PynSubscription *subscription, const PynEvent *event)
 	return hash_search(subscription->blocked, &key, HASH_FIND, NULL) != NULL;
 }
 
-/* Tells that an event is dead, to whom may see the subscription; and the server's log. */
+/*
+ * Tells that an event is dead: whoever may see the subscription, or, of a domain's own, on whose behalf it was to be
+ * handled; and the server's log.
+ */
 static void
-announce_dead(const PynSubscription *subscription, const PynEvent *event, int attempts, const char *sqlstate)
+announce_dead(const PynSubscription *subscription, const PynEvent *event, int attempts, const PynFailure *failure)
 {
-	PynPublication publication = {.type = "kernel.event_failed.v1",.publisher = subscription->owner};
-	StringInfoData data;
+	PynPublication publication = {
+		.type = "kernel.event_failed.v1",
+		.publisher = subscription->builtin ? event->publisher : subscription->owner
+	};
+	PynJson		json = {0};
 
-	initStringInfo(&data);
-	appendStringInfoString(&data, "{\"subscription\": ");
-	escape_json(&data, subscription->name);
-	appendStringInfo(&data, ", \"event_id\": " INT64_FORMAT ", \"attempts\": %d, \"sqlstate\": \"%s\"}",
-					 event->id, attempts, sqlstate);
+	pyn_json_open_object(&json, NULL);
+	pyn_json_text(&json, "subscription", subscription->name);
+	pyn_json_integer(&json, "event_id", event->id);
+	pyn_json_text(&json, "event_type", event->type);
+	if (event->subject != NULL)
+		pyn_json_text(&json, "subject", event->subject);
+	pyn_json_integer(&json, "attempts", attempts);
+	pyn_json_text(&json, "sqlstate", failure->sqlstate);
+	if (failure->message != NULL)
+		pyn_json_text(&json, "message", failure->message);
+	pyn_json_close_object(&json);
+	publication.data = JsonbValueToJsonb(json.result);
 	publication.subject = subscription->name;
-	publication.data = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(data.data)));
 	/* What tells of dead events must not beget events of its own for ever. */
 	if (strcmp(event->type, publication.type) != 0)
 		pyn_publish(&publication);
 	ereport(LOG,
 			(errmsg("pynomaly: subscription \"%s\" gave up event " INT64_FORMAT " after %d attempts (SQLSTATE %s)",
-					subscription->name, event->id, attempts, sqlstate),
+					subscription->name, event->id, attempts, failure->sqlstate),
 			 errhint("Call pynomaly.redrive to give it new attempts.")));
 }
 
@@ -188,7 +199,7 @@ pyn_retry_add(PynSubscription *subscription, const PynEvent *event, const char *
 	if (pyn_execute(&insert_retry, values, nulls, 0) == 0)
 		return;
 	if (dead)
-		announce_dead(subscription, event, attempts, failure->sqlstate);
+		announce_dead(subscription, event, attempts, failure);
 	else
 		block(subscription, event->subject, 1);
 	if (strcmp(state, "waiting") == 0)
@@ -291,7 +302,7 @@ end_attempt(PynSubscription *subscription, const DueEvent *due, const PynFailure
 		values[6] = Int32GetDatum(due->attempts);
 		pyn_execute(&update_retry, values, nulls, 0);
 		if (dead)
-			announce_dead(subscription, &due->event, due->attempts, failure->sqlstate);
+			announce_dead(subscription, &due->event, due->attempts, failure);
 	}
 	if (failure == NULL || dead)
 		release_next(subscription, due->event.subject);

@@ -18,8 +18,10 @@
 #include "utils/timestamp.h"
 
 #include "kernel/access.h"
+#include "kernel/audit.h"
 #include "kernel/consumer.h"
 #include "kernel/event_log.h"
+#include "kernel/saga_engine.h"
 #include "kernel/settings.h"
 #include "kernel/statement.h"
 
@@ -184,14 +186,28 @@ suspend_laggards(void)
 	}
 }
 
+/* Spans are kept as long as events. */
+static void
+forget_spans(void)
+{
+	static PynStatement delete_spans = PYN_INDEX_STATEMENT(
+		"DELETE FROM pynomaly_kernel.span WHERE ended_at < clock_timestamp() - $1 * interval '1 s'",
+		FLOAT8OID);
+	Datum		retention = Float8GetDatum((double) pyn_retention);
+
+	pyn_execute(&delete_spans, &retention, NULL, 0);
+}
+
 /*
- * pyn_upkeep does what is due, each step in a transaction of its own.
+ * pyn_upkeep does what is due, each step in a transaction of its own; true if that leads to more.
  */
-void
+bool
 pyn_upkeep(PynConsumer *consumer)
 {
 	TimestampTz now = GetCurrentTimestamp();
 	bool		emptied = true;
+	bool		again = true;
+	bool		worked = false;
 
 	if (pyn_unit_begin(consumer))
 	{
@@ -203,6 +219,20 @@ pyn_upkeep(PynConsumer *consumer)
 		open_next();
 	}
 	pyn_unit_commit(consumer);
+	while (again && !consumer->gone)
+	{
+		again = pyn_unit_begin(consumer) && pyn_audit_seal();
+		pyn_unit_commit(consumer);
+	}
+	if (!consumer->gone)
+	{
+		if (pyn_unit_begin(consumer))
+		{
+			worked = pyn_saga_upkeep();
+			forget_spans();
+		}
+		pyn_unit_commit(consumer);
+	}
 	while (emptied && !consumer->gone)
 	{
 		emptied = false;
@@ -214,4 +244,5 @@ pyn_upkeep(PynConsumer *consumer)
 		}
 		pyn_unit_commit(consumer);
 	}
+	return worked;
 }

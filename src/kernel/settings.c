@@ -24,6 +24,7 @@ int			pyn_max_attempts = 5;
 int			pyn_retry_delay = 1000;
 int			pyn_retention = 7 * 86400;
 int			pyn_max_lag = 7 * 86400;
+bool		pyn_trace = true;
 
 static bool autostart = false;
 
@@ -97,6 +98,10 @@ pyn_kernel_init(void)
 							"Sets how old the oldest event that waits for a subscription may become before it is suspended.",
 							"A suspended subscription no longer keeps events from being removed.",
 							&pyn_max_lag, pyn_max_lag, 10, INT_MAX / 1000, PGC_SIGHUP, GUC_UNIT_S, NULL, NULL, NULL);
+	DefineCustomBoolVariable("pynomaly.kernel_trace",
+							 "Stores spans of calls and steps.",
+							 NULL,
+							 &pyn_trace, pyn_trace, PGC_SUSET, 0, NULL, NULL, NULL);
 	DefineCustomStringVariable("pynomaly.traceparent",
 							   "Sets the W3C trace context that published events carry.",
 							   NULL,

@@ -17,6 +17,8 @@
 
 #include "kernel/statement.h"
 
+bool		pyn_reading = false;
+
 static SPIPlanPtr
 plan_of(PynStatement *statement)
 {
@@ -45,11 +47,9 @@ execute(PynStatement *statement, const Datum *values, const char *nulls, uint64 
 	{
 		level = NewGUCNestLevel();
 		(void) set_config_option("enable_seqscan", "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
-		/* Where a small table has no index, the plan costs as much as if it were worth compiling. */
-		(void) set_config_option("jit", "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
 	}
 	if (snapshot == InvalidSnapshot)
-		result = SPI_execute_plan(plan_of(statement), (Datum *) values, nulls, false, (long) limit);
+		result = SPI_execute_plan(plan_of(statement), (Datum *) values, nulls, pyn_reading, (long) limit);
 	else
 		result = SPI_execute_snapshot(plan_of(statement), (Datum *) values, nulls, snapshot, InvalidSnapshot, true,
 									  false, (long) limit);

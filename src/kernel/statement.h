@@ -8,14 +8,14 @@
 #include "postgres.h"
 #include "executor/spi.h"
 
-#define PYN_MAX_PARAMETERS 24
+#define PYN_STATEMENT_PARAMETERS 24
 
 /* One per place in the code, static; the last two members are for the plan that the backend keeps. */
 typedef struct PynStatement
 {
 	const char *sql;
 	int			count;			/* of parameters */
-	Oid			types[PYN_MAX_PARAMETERS];
+	Oid			types[PYN_STATEMENT_PARAMETERS];
 	bool		by_index;		/* plan without sequential scans, whatever the statistics say */
 	SPIPlanPtr	plan;
 } PynStatement;
@@ -25,6 +25,12 @@ typedef struct PynStatement
 	{.sql = (text), .count = sizeof((Oid[]) {__VA_ARGS__}) / sizeof(Oid), .types = {__VA_ARGS__}}
 #define PYN_INDEX_STATEMENT(text, ...) \
 	{.sql = (text), .count = sizeof((Oid[]) {__VA_ARGS__}) / sizeof(Oid), .types = {__VA_ARGS__}, .by_index = true}
+
+/*
+ * While it is true, statements read, and under the snapshot of the query that called: so do operations that change nothing,
+ * which may be called by STABLE functions, in parallel workers too.
+ */
+extern bool pyn_reading;
 
 extern uint64 pyn_execute(PynStatement *statement, const Datum *values, const char *nulls, uint64 limit);
 extern uint64 pyn_execute_latest(PynStatement *statement, const Datum *values, const char *nulls);

@@ -165,7 +165,7 @@ pyn_subscribe(PG_FUNCTION_ARGS)
 }
 
 /*
- * pynomaly_kernel.add_subscription(domain name, name text, type text, handler text) → void
+ * pynomaly_kernel.add_subscription(domain name, name text, type text, handler text, timeout interval = NULL) → void
  */
 Datum
 pyn_add_subscription(PG_FUNCTION_ARGS)
@@ -187,10 +187,28 @@ pyn_add_subscription(PG_FUNCTION_ARGS)
 	pyn_access_begin(&access, pyn_owner());
 	SPI_connect();
 	insert_subscription(pyn_name_argument(PG_GETARG_TEXT_PP(1), "subscription"), NameStr(*PG_GETARG_NAME(0)), type,
-						handler, pyn_owner(), 0, true, 0, true);
+						handler, pyn_owner(), 0, true, PG_GETARG_DATUM(4), PG_ARGISNULL(4));
 	SPI_finish();
 	pyn_access_end(&access);
 	PG_RETURN_VOID();
+}
+
+/*
+ * pyn_retry_now makes the next attempts at a subject's events due at once, those of the domains' own handlers.  The caller
+ * is the extension's owner and connected to SPI.
+ */
+void
+pyn_retry_now(const char *subject)
+{
+	static PynStatement update_due = PYN_STATEMENT(
+		"UPDATE pynomaly_kernel.retry r SET due_at = clock_timestamp() FROM pynomaly_kernel.subscription s "
+		"WHERE r.subject = $1 AND r.state = 'waiting' AND s.name = r.subscription AND s.builtin RETURNING s.domain::text",
+		TEXTOID);
+	Datum		values[] = {CStringGetTextDatum(subject)};
+	uint64		count = pyn_execute(&update_due, values, NULL, 0);
+
+	for (uint64 row = 0; row < count; row++)
+		announce_change("retry", pyn_text_field(row, 1));
 }
 
 /* What the functions below need of a subscription. */

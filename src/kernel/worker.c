@@ -78,6 +78,7 @@ detach(int code, Datum argument)
 	my_slot->pid = 0;
 	my_slot->latch = NULL;
 	my_slot->idle = false;
+	my_slot->is_handling = false;
 	my_slot->leave = false;
 	if (my_slot->left_well || TimestampDifferenceExceeds(my_slot->started_at, GetCurrentTimestamp(), GOOD_RUN))
 		my_slot->failures = 0;

@@ -1,7 +1,7 @@
 -- api.sql
 --	The shape of the public interface: names, arguments with their defaults, results, and what the planner is told.
 BEGIN;
-SELECT plan(47);
+SELECT plan(85);
 
 SELECT has_extension('pynomaly');
 SELECT has_schema('pynomaly');
@@ -27,7 +27,26 @@ FROM (VALUES
     ('sketch_of', 'source regclass, columns name[] DEFAULT NULL::name[], key name[] DEFAULT NULL::name[], options jsonb DEFAULT ''{}''::jsonb'),
     ('sketch_agg', 'columns name[], key bigint, VARIADIC "any"'),
     ('merge', 'pynomaly.sketch'),
-    ('row_key', 'VARIADIC "any"')) AS f (name, arguments);
+    ('row_key', 'VARIADIC "any"'),
+    ('add_rule', 'source regclass, kind text, "column" name DEFAULT NULL::name, low double precision DEFAULT NULL::double precision, high double precision DEFAULT NULL::double precision, severity text DEFAULT ''error''::text'),
+    ('cancel', 'request uuid'),
+    ('check', 'source regclass, columns name[] DEFAULT NULL::name[], key name[] DEFAULT NULL::name[], options jsonb DEFAULT ''{}''::jsonb'),
+    ('compare_profiles', 'profile bigint, previous bigint DEFAULT NULL::bigint'),
+    ('create_roles', ''),
+    ('drop_model', 'model text'),
+    ('drop_rule', 'rule bigint'),
+    ('limit_role', 'role regrole, max_active integer DEFAULT NULL::integer, max_per_hour integer DEFAULT NULL::integer'),
+    ('profile', 'source regclass, columns name[] DEFAULT NULL::name[], key name[] DEFAULT NULL::name[], options jsonb DEFAULT ''{}''::jsonb'),
+    ('promote', 'model text, alias text DEFAULT ''champion''::text, reason text DEFAULT NULL::text'),
+    ('report', 'request uuid'),
+    ('request_anomalies', 'request uuid, "limit" bigint DEFAULT NULL::bigint'),
+    ('rollback', 'model text, alias text DEFAULT ''champion''::text, reason text DEFAULT NULL::text'),
+    ('services', ''),
+    ('set_anomaly_status', 'anomaly bigint, status text, note text DEFAULT NULL::text'),
+    ('submit', 'source regclass, columns name[] DEFAULT NULL::name[], algorithm text DEFAULT ''auto''::text, contamination double precision DEFAULT NULL::double precision, key name[] DEFAULT NULL::name[], model text DEFAULT NULL::text, gate text DEFAULT ''warn''::text, options jsonb DEFAULT ''{}''::jsonb, idempotency_key text DEFAULT NULL::text'),
+    ('train', 'name text, source regclass, columns name[] DEFAULT NULL::name[], algorithm text DEFAULT ''auto''::text, contamination double precision DEFAULT NULL::double precision, key name[] DEFAULT NULL::name[], options jsonb DEFAULT ''{}''::jsonb'),
+    ('verify_audit', 'sequence bigint DEFAULT NULL::bigint, hash text DEFAULT NULL::text'),
+    ('wait', 'request uuid, timeout interval DEFAULT ''00:05:00''::interval')) AS f (name, arguments);
 
 -- Results.
 SELECT is(pg_get_function_result(('pynomaly.' || signature)::regprocedure), result, signature || ' gives its contract''s result')
@@ -43,7 +62,26 @@ FROM (VALUES
     ('sketch_agg(name[],bigint,"any")', 'pynomaly.sketch'),
     ('merge(pynomaly.sketch)', 'pynomaly.sketch'),
     ('row_key("any")', 'bigint'),
-    ('algorithms()', 'TABLE(algorithm text, description text, options jsonb, source text)')) AS f (signature, result);
+    ('algorithms()', 'TABLE(algorithm text, description text, options jsonb, source text)'),
+    ('add_rule(regclass,text,name,double precision,double precision,text)', 'bigint'),
+    ('cancel(uuid)', 'boolean'),
+    ('"check"(regclass,name[],name[],jsonb)', 'TABLE(dimension text, name text, column_name text, value double precision, low double precision, high double precision, passed boolean, severity text, message text)'),
+    ('compare_profiles(bigint,bigint)', 'TABLE(column_name text, property text, before text, after text, difference double precision)'),
+    ('create_roles()', 'void'),
+    ('drop_model(text)', 'void'),
+    ('drop_rule(bigint)', 'void'),
+    ('limit_role(regrole,integer,integer)', 'void'),
+    ('profile(regclass,name[],name[],jsonb)', 'TABLE(column_name text, kind text, is_key boolean, rows bigint, nulls bigint, null_share double precision, distinct_values bigint, distinct_is_exact boolean, zeros bigint, negatives bigint, nans bigint, infinities bigint, empty_texts bigint, minimum double precision, maximum double precision, minimum_text text, maximum_text text, mean double precision, standard_deviation double precision, skewness double precision, kurtosis double precision, q01 double precision, q05 double precision, q25 double precision, median double precision, q75 double precision, q95 double precision, q99 double precision, median_absolute_deviation double precision, length_minimum integer, length_maximum integer, length_mean double precision, top_values jsonb, histogram jsonb, alerts text[])'),
+    ('promote(text,text,text)', 'jsonb'),
+    ('report(uuid)', 'jsonb'),
+    ('request_anomalies(uuid,bigint)', 'TABLE(id bigint, key jsonb, score double precision, p_value double precision, severity text, reasons jsonb, status text)'),
+    ('rollback(text,text,text)', 'jsonb'),
+    ('services()', 'TABLE(domain name, version text, location text, status text, operations text[], publishes text[], consumes text[], calls text[])'),
+    ('set_anomaly_status(bigint,text,text)', 'void'),
+    ('submit(regclass,name[],text,double precision,name[],text,text,jsonb,text)', 'uuid'),
+    ('train(text,regclass,name[],text,double precision,name[],jsonb)', 'text'),
+    ('verify_audit(bigint,text)', 'TABLE(intact boolean, sealed bigint, unsealed bigint, first_broken bigint, reason text, head text)'),
+    ('wait(uuid,interval)', 'text')) AS f (signature, result);
 
 -- By value: immutable; by name: stable, since the name may get another model.  Whoever reads relations: stable, and in the leader.
 SELECT is((SELECT concat(provolatile, ' ', proparallel) FROM pg_proc WHERE oid = ('pynomaly.' || signature)::regprocedure), attributes,
@@ -58,12 +96,13 @@ SELECT is((SELECT count(*) FROM pg_aggregate WHERE aggfnoid IN ('pynomaly.sketch
            AND aggtranstype = 'pynomaly.sketch'::regtype AND aggcombinefn <> 0), 2::bigint, 'aggregates have a concrete state and a combine function');
 
 -- Rights.
-SELECT is((SELECT string_agg(oid::regprocedure::text, ' ') FROM pg_proc WHERE pronamespace::regnamespace::text LIKE 'pynomaly%' AND prosecdef),
-          'pynomaly.health()', 'only health() runs with another''s rights');
+SELECT is((SELECT string_agg(oid::regprocedure::text, ' ' ORDER BY proname DESC) FROM pg_proc WHERE pronamespace::regnamespace::text LIKE 'pynomaly%' AND prosecdef),
+          'pynomaly.services() pynomaly.health()', 'only health() and services() run with another''s rights');
 SELECT is((SELECT string_agg(DISTINCT relkind, '') FROM pg_class WHERE relnamespace = 'pynomaly'::regnamespace), 'v',
           'the public schema has views, but no tables');
-SELECT is((SELECT string_agg(nspname, ' ' ORDER BY nspname) FROM pg_namespace WHERE nspname LIKE 'pynomaly%'), 'pynomaly pynomaly_kernel',
-          'there are no other schemas yet');
+SELECT is((SELECT string_agg(nspname, ' ' ORDER BY nspname) FROM pg_namespace WHERE nspname LIKE 'pynomaly%'),
+          'pynomaly pynomaly_data_profiling pynomaly_data_quality pynomaly_data_science pynomaly_gateway pynomaly_kernel pynomaly_mlops',
+          'each domain has a schema');
 LOAD 'pynomaly';
 SELECT is((SELECT setting FROM pg_settings WHERE name = 'pynomaly.work_mem'), '262144', 'pynomaly.work_mem is 256 MB unless set');
 

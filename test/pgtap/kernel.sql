@@ -12,7 +12,13 @@ INSERT INTO contract VALUES
     ('pynomaly_kernel.put_artifact(text,bytea)', 'f', 'kind text, bytes bytea', 'bytea', 'v u strict'),
     ('pynomaly_kernel.get_artifact(bytea)', 'f', 'digest bytea', 'bytea', 's r strict'),
     ('pynomaly_kernel.drop_artifact(bytea)', 'f', 'digest bytea', 'boolean', 'v u strict'),
-    ('pynomaly_kernel.add_subscription(name,text,text,text)', 'f', 'domain name, name text, type text, handler text', 'void', 'v u'),
+    ('pynomaly_kernel.add_grant(text,text,text,name)', 'f', 'privilege text, kind text, object text, role name', 'void', 'v u strict'),
+    ('pynomaly_kernel.add_subscription(name,text,text,text,interval)', 'f', 'domain name, name text, type text, handler text, timeout interval DEFAULT NULL::interval', 'void', 'v u'),
+    ('pynomaly_kernel.advance_saga(pynomaly_kernel.event)', 'f', 'event pynomaly_kernel.event', 'void', 'v u strict'),
+    ('pynomaly_kernel.call(name,text,jsonb,interval)', 'f', 'domain name, operation text, arguments jsonb DEFAULT ''{}''::jsonb, deadline interval DEFAULT NULL::interval', 'jsonb', 'v u'),
+    ('pynomaly_kernel.check_contracts()', 'f', '', 'void', 'v u strict'),
+    ('pynomaly_kernel.register_saga(text,jsonb)', 'f', 'name text, steps jsonb', 'void', 'v u strict'),
+    ('pynomaly_kernel.register_service(name,text,jsonb)', 'f', 'domain name, version text, contract jsonb', 'void', 'v u strict'),
     ('pynomaly_kernel.workers()', 'f', '', 'TABLE(domain name, pid integer, state text, started_at timestamp with time zone, next_start timestamp with time zone, failures integer)', 'v u strict'),
     ('pynomaly_kernel.launcher_pid()', 'f', '', 'integer', 'v u strict'),
     ('pynomaly.subscribe(text,text,text,integer,interval)', 'f', 'type text, handler text, name text DEFAULT NULL::text, max_attempts integer DEFAULT NULL::integer, timeout interval DEFAULT NULL::interval', 'text', 'v u'),
@@ -52,11 +58,11 @@ SELECT is(pg_temp.columns(inhrelid::regclass), pg_temp.columns('pynomaly_kernel.
 FROM pg_inherits WHERE inhparent = 'pynomaly_kernel.event'::regclass ORDER BY inhrelid;
 SELECT is((SELECT count(*) FROM pg_inherits WHERE inhparent = 'pynomaly_kernel.event'::regclass), 8::bigint, 'the log has eight members');
 SELECT is((SELECT string_agg(relname, ' ' ORDER BY relname) FROM pg_class WHERE relnamespace = 'pynomaly'::regnamespace AND relkind = 'v'),
-          'events retries schedules subscriptions throughput', 'these are the views');
+          'audit events requests retries schedules subscriptions throughput timeline', 'these are the views');
 SELECT is((SELECT string_agg(relname, ' ') FROM pg_class WHERE relnamespace = 'pynomaly'::regnamespace AND relkind = 'v'
            AND NOT coalesce(reloptions && '{security_barrier=true,security_barrier=on}', false)), NULL, 'all of them are security barriers');
 SELECT is((SELECT string_agg(relname, ' ') FROM pg_class WHERE relnamespace = 'pynomaly'::regnamespace AND relkind = 'v'
-           AND pg_get_viewdef(oid) !~ 'WHERE.*pg_has_role\(\(?[a-z."]*(owner|publisher)'), NULL, 'and show what belongs to the user''s roles');
+           AND pg_get_viewdef(oid) !~ 'WHERE.*pg_has_role\(\(?[a-z."]*(owner|publisher)'), 'audit', 'and show what belongs to the user''s roles, but for the audit trail');
 
 -- Everything says what it is.
 SELECT is((SELECT string_agg(signature, ' ') FROM contract WHERE obj_description(signature::regprocedure, 'pg_proc') IS NULL), NULL, 'every function has a comment');
@@ -66,10 +72,12 @@ SELECT is((SELECT string_agg(oid::regclass::text, ' ') FROM pg_class WHERE relna
            AND relkind = 'S' AND obj_description(oid, 'pg_class') IS NULL AND NOT EXISTS (SELECT FROM pg_depend WHERE objid = pg_class.oid AND deptype = 'i')),
           NULL, 'and every sequence that is not part of a table');
 
--- Dumped with the database: what users have set up, and nothing that is about the past.
+-- Dumped with the database: what users have set up, what they wait for, and the audit trail; nothing else of the past.
 SELECT is((SELECT string_agg(c::regclass::text || coalesce(' ' || nullif(condition, ''), ''), ', ' ORDER BY c::regclass::text)
            FROM pg_extension, unnest(extconfig, extcondition) AS config (c, condition) WHERE extname = 'pynomaly' AND c::regclass::text LIKE 'pynomaly_kernel.%'),
-          'pynomaly_kernel.artifact, pynomaly_kernel.event_type WHERE NOT builtin, pynomaly_kernel.schedule WHERE NOT builtin, pynomaly_kernel.subscription WHERE NOT builtin',
+          'pynomaly_kernel.artifact, pynomaly_kernel.audit, pynomaly_kernel.audit_pending, pynomaly_kernel.audit_pending_id_seq, '
+          'pynomaly_kernel.event_type WHERE NOT builtin, pynomaly_kernel.saga, pynomaly_kernel.saga_step, '
+          'pynomaly_kernel.schedule WHERE NOT builtin, pynomaly_kernel.subscription WHERE NOT builtin',
           'these tables are dumped');
 
 -- The matrix of privileges of a role that has been granted nothing.
@@ -99,7 +107,7 @@ SELECT is((SELECT string_agg(DISTINCT o.owner::regrole::text, ' ') FROM (SELECT 
            UNION SELECT proowner FROM pg_proc JOIN contract ON pg_proc.oid = signature::regprocedure
            UNION SELECT nspowner FROM pg_namespace WHERE nspname IN ('pynomaly', 'pynomaly_kernel')) AS o (owner)),
           (SELECT extowner::regrole::text FROM pg_extension WHERE extname = 'pynomaly'), 'all of it belongs to the extension''s owner');
-SELECT is((SELECT count(*) FROM pg_trigger JOIN kernel_relation r ON r.oid = tgrelid), 0::bigint, 'no table has a trigger, which others'' rows could reach');
+SELECT is((SELECT count(*) FROM pg_trigger JOIN kernel_relation r ON r.oid = tgrelid WHERE NOT tgisinternal), 0::bigint, 'no table has a trigger, which others'' rows could reach');
 
 -- Settings: who may make them.
 LOAD 'pynomaly';
@@ -107,7 +115,7 @@ SELECT is((SELECT string_agg(name || ' ' || context, ', ' ORDER BY name) FROM pg
            WHERE name ~ '^pynomaly\.(kernel_|autostart|max_workers|traceparent)'),
           'pynomaly.autostart superuser, pynomaly.kernel_handler_timeout sighup, pynomaly.kernel_idle_exit sighup, pynomaly.kernel_max_attempts sighup, '
           'pynomaly.kernel_max_lag sighup, pynomaly.kernel_poll_interval sighup, pynomaly.kernel_retention sighup, pynomaly.kernel_retry_delay sighup, '
-          'pynomaly.max_workers sighup, pynomaly.traceparent user', 'the settings are the administrator''s, but for the trace context');
+          'pynomaly.kernel_trace superuser, pynomaly.max_workers sighup, pynomaly.traceparent user', 'the settings are the administrator''s, but for the trace context');
 
 SELECT * FROM finish();
 ROLLBACK;

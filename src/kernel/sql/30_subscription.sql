@@ -106,16 +106,17 @@ REVOKE ALL ON FUNCTION pynomaly.redrive(text, bigint) FROM PUBLIC;
 COMMENT ON FUNCTION pynomaly.redrive(text, bigint) IS
     'gives a subscription''s dead event, or all of them, a new set of attempts, behind what waits already; gives their number';
 
-CREATE FUNCTION pynomaly_kernel.add_subscription(domain name, name text, type text, handler text) RETURNS void
+CREATE FUNCTION pynomaly_kernel.add_subscription(domain name, name text, type text, handler text, timeout interval DEFAULT NULL) RETURNS void
     LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'pyn_add_subscription';
-REVOKE ALL ON FUNCTION pynomaly_kernel.add_subscription(name, text, text, text) FROM PUBLIC;
-COMMENT ON FUNCTION pynomaly_kernel.add_subscription(name, text, text, text) IS
+REVOKE ALL ON FUNCTION pynomaly_kernel.add_subscription(name, text, text, text, interval) FROM PUBLIC;
+COMMENT ON FUNCTION pynomaly_kernel.add_subscription(name, text, text, text, interval) IS
     'subscribes a domain: its worker runs the handler as the extension''s owner';
 
 SELECT pynomaly_kernel.register_event_type('kernel.event_failed.v1', '{
     "type": "object", "additionalProperties": false, "required": ["subscription", "event_id", "attempts", "sqlstate"],
-    "properties": {"subscription": {"type": "string"}, "event_id": {"type": "integer"}, "attempts": {"type": "integer"},
-                   "sqlstate": {"type": "string"}}}');
+    "properties": {"subscription": {"type": "string"}, "event_id": {"type": "integer"}, "event_type": {"type": "string"},
+                   "subject": {"type": "string"}, "attempts": {"type": "integer"}, "sqlstate": {"type": "string"},
+                   "message": {"type": "string"}}}');
 SELECT pynomaly_kernel.register_event_type('kernel.subscription_stopped.v1', '{
     "type": "object", "additionalProperties": false, "required": ["subscription", "status", "reason"],
     "properties": {"subscription": {"type": "string"}, "status": {"type": "string", "enum": ["suspended", "disabled"]},

@@ -62,7 +62,7 @@ COMMENT ON VIEW pynomaly.throughput IS
 CREATE FUNCTION pynomaly.health()
     RETURNS TABLE (component text, name text, status text, message text, hint text)
     LANGUAGE sql VOLATILE STRICT PARALLEL UNSAFE SECURITY DEFINER
-    SET search_path = pg_catalog, pg_temp
+    SET search_path = pg_catalog, pg_temp SET jit = off
 BEGIN ATOMIC
     SELECT 'workers', 'launcher',
         CASE WHEN started AND launcher IS NULL THEN 'error' WHEN NOT started THEN 'warning' ELSE 'ok' END,
@@ -105,6 +105,22 @@ BEGIN ATOMIC
             'the last run failed (SQLSTATE ' || s.sqlstate || ')'),
         CASE WHEN s.due_at < now() - interval '1 minute' THEN 'No worker of the gateway has run since it was due.' END
     FROM pynomaly.schedules s
+    UNION ALL
+    SELECT 'saga', g.id::text, 'warning',
+        g.definition || ' is ' || g.state || ' in step ' || g.step || ' since ' || g.since,
+        'See pynomaly.retries for what its events met with.'
+    FROM (SELECT s.id, s.definition, s.state, s.step,
+            coalesce((SELECT max(p.ended_at) FROM pynomaly_kernel.saga_step p WHERE p.saga = s.id), s.created_at) AS since
+        FROM pynomaly_kernel.saga s WHERE s.ended_at IS NULL) AS g
+    WHERE g.since < now() - interval '1 hour'
+    UNION ALL
+    SELECT 'service', p.domain::text, 'error', string_agg(p.problem, '; '), 'Contracts do not fit: see pynomaly.services().'
+    FROM pynomaly_kernel.contract_problem p GROUP BY p.domain
+    UNION ALL
+    SELECT 'audit', 'chain', CASE WHEN a.oldest < now() - interval '1 minute' THEN 'warning' ELSE 'ok' END,
+        a.unsealed || ' rows wait to be sealed',
+        CASE WHEN a.oldest < now() - interval '1 minute' THEN 'No worker of the gateway has run since: SELECT pynomaly.start(), or CALL pynomaly.process_events().' END
+    FROM (SELECT count(*) AS unsealed, min(at) AS oldest FROM pynomaly_kernel.audit_pending) AS a
     UNION ALL
     SELECT 'event log', 'event_' || m.member,
         CASE WHEN next.opened_at IS NOT NULL THEN 'warning' ELSE 'ok' END,
