@@ -226,8 +226,8 @@ pyn_consumer_count(PynSubscription *subscription, const PynEvent *event, Timesta
 	subscription->lag = Max(subscription->lag, (now - event->time) / (double) USECS_PER_SEC);
 }
 
-/* Hands one event to its handler, or to the retry table. */
-static void
+/* Hands one event to its handler, or to the retry table; false if it is none of the subscription's business. */
+static bool
 handle_event(PynConsumer *consumer, PynSubscription *subscription, PynHandler *handler, PynEvent *event)
 {
 	PynFailure	failure;
@@ -235,7 +235,7 @@ handle_event(PynConsumer *consumer, PynSubscription *subscription, PynHandler *h
 
 	/* Users hear of what they may see. */
 	if (!has_privs_of_role(subscription->owner, event->publisher))
-		return;
+		return false;
 	if (pyn_retry_blocked(subscription, event))
 		pyn_retry_add(subscription, event, "parked", 0, NULL);
 	else if (consumer->cautious)
@@ -250,11 +250,16 @@ handle_event(PynConsumer *consumer, PynSubscription *subscription, PynHandler *h
 		if (!succeeded)
 			pyn_retry_add(subscription, event, "waiting", 1, &failure);
 	}
+	return true;
 }
 
-/* Hands the events of a piece to the handler, one by one until time is over; gives the number that were. */
+/*
+ * Hands the events of a piece to the handler, one by one until time is over; gives the number of those that were looked at,
+ * and of those that its owner may see.
+ */
 static int
-handle_events(PynConsumer *consumer, PynSubscription *subscription, PynHandler *handler, PynEvent *events, int count)
+handle_events(PynConsumer *consumer, PynSubscription *subscription, PynHandler *handler, PynEvent *events, int count,
+			  int *handled)
 {
 	TimestampTz end = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), PIECE_TIME);
 	MemoryContext event_context = AllocSetContextCreate(consumer->piece_context, "pynomaly event", ALLOCSET_SMALL_SIZES);
@@ -263,7 +268,7 @@ handle_events(PynConsumer *consumer, PynSubscription *subscription, PynHandler *
 	while (done < count && (done == 0 || GetCurrentTimestamp() < end))
 	{
 		MemoryContextSwitchTo(event_context);
-		handle_event(consumer, subscription, handler, &events[done++]);
+		*handled += handle_event(consumer, subscription, handler, &events[done++]);
 		MemoryContextSwitchTo(consumer->piece_context);
 		MemoryContextReset(event_context);
 	}
@@ -272,12 +277,12 @@ handle_events(PynConsumer *consumer, PynSubscription *subscription, PynHandler *
 
 /* Moves the position past the events up to and with this one; writes it. */
 static void
-advance(PynConsumer *consumer, PynSubscription *subscription, int64 last_id, int handled)
+advance(PynConsumer *consumer, PynSubscription *subscription, int64 last_id, int done, int handled)
 {
 	subscription->after_id = last_id;
 	while (subscription->next < subscription->count && subscription->waiting[subscription->next].id <= last_id)
 		subscription->next++;
-	consumer->budget -= handled;
+	consumer->budget -= done;
 	pyn_position_write(consumer, subscription, handled);
 }
 
@@ -290,6 +295,7 @@ handle_piece(PynConsumer *consumer, PynSubscription *subscription)
 	PynEvent   *events;
 	int			count;
 	int			done = -1;
+	int			handled = 0;
 
 	if (left == 0 || consumer->budget <= 0)
 		return false;
@@ -304,14 +310,14 @@ handle_piece(PynConsumer *consumer, PynSubscription *subscription)
 	{
 		pyn_tell_listeners(events, count);
 		subscription->handled += count;
-		done = count;
+		handled = done = count;
 	}
 	else if (pyn_consumer_handler(consumer, subscription, &handler))
-		done = handle_events(consumer, subscription, &handler, events, count);
+		done = handle_events(consumer, subscription, &handler, events, count, &handled);
 	/* An event that is not there any more, which only a superuser can bring about, is passed like any other. */
 	if (done >= 0)
 		advance(consumer, subscription,
-				done < count ? events[done - 1].id : subscription->waiting[subscription->next + left - 1].id, done);
+				done < count ? events[done - 1].id : subscription->waiting[subscription->next + left - 1].id, done, handled);
 	pyn_unit_commit(consumer);
 	return done >= 0;
 }

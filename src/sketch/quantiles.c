@@ -15,14 +15,12 @@ typedef struct WeightedValue
 	int64		weight;
 } WeightedValue;
 
-static int
-compare_values(const void *a, const void *b)
-{
-	double		x = ((const WeightedValue *) a)->value;
-	double		y = ((const WeightedValue *) b)->value;
-
-	return (x > y) - (x < y);
-}
+#define ST_SORT sort_values
+#define ST_ELEMENT_TYPE WeightedValue
+#define ST_COMPARE(a, b) (((a)->value > (b)->value) - ((a)->value < (b)->value))
+#define ST_SCOPE static
+#define ST_DEFINE
+#include "lib/sort_template.h"
 
 /*
  * pyn_quantiles_open sorts the sampled finite values of a column of numbers; the arrays are the caller's to free.
@@ -48,7 +46,7 @@ pyn_quantiles_open(PynQuantiles *quantiles, const PynSketch *sketch, int column)
 		total += (double) sample->rows[row].weight;
 		count++;
 	}
-	qsort(values, count, sizeof(WeightedValue), compare_values);
+	sort_values(values, count);
 	quantiles->count = count;
 	quantiles->column = &sketch->columns[column];
 	quantiles->values = pyn_new(double, count);
