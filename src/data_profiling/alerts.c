@@ -55,14 +55,12 @@ pyn_alert_name(PynAlert alert)
 	return alert_names[alert];
 }
 
-static int
-compare_cells(const void *a, const void *b)
-{
-	uint64		x = *(const uint64 *) a;
-	uint64		y = *(const uint64 *) b;
-
-	return (x > y) - (x < y);
-}
+#define ST_SORT sort_cells
+#define ST_ELEMENT_TYPE uint64
+#define ST_COMPARE(a, b) ((*(a) > *(b)) - (*(a) < *(b)))
+#define ST_SCOPE static
+#define ST_DEFINE
+#include "lib/sort_template.h"
 
 /* Whether some value stands twice in the sample. */
 static bool
@@ -85,7 +83,7 @@ sample_repeats(const PynSketch *sketch, int index)
 	}
 	if (!repeats)
 	{
-		qsort(cells, count, sizeof(uint64), compare_cells);
+		sort_cells(cells, count);
 		for (int i = 1; i < count && !repeats; i++)
 			repeats = cells[i] == cells[i - 1];
 	}

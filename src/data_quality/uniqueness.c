@@ -33,14 +33,12 @@ typedef struct Evidence
 	bool		repeated;		/* there is proof that a value comes twice */
 } Evidence;
 
-static int
-compare_hashes(const void *a, const void *b)
-{
-	uint64		x = *(const uint64 *) a;
-	uint64		y = *(const uint64 *) b;
-
-	return (x > y) - (x < y);
-}
+#define ST_SORT sort_hashes
+#define ST_ELEMENT_TYPE uint64
+#define ST_COMPARE(a, b) ((*(a) > *(b)) - (*(a) < *(b)))
+#define ST_SCOPE static
+#define ST_DEFINE
+#include "lib/sort_template.h"
 
 /* The sum of the sampled rows' weights. */
 static int64
@@ -73,7 +71,7 @@ sampled_values(const PynSketch *sketch, int column, bool *repeated)
 		hashes[count++] = cell.hash;
 		*repeated |= sample->rows[row].weight > 1;
 	}
-	qsort(hashes, count, sizeof(uint64), compare_hashes);
+	sort_hashes(hashes, count);
 	for (uint32 i = 0; i < count; i++)
 		different += i == 0 || hashes[i] != hashes[i - 1];
 	*repeated |= different < count;

@@ -90,8 +90,8 @@ pyn_anomaly_summary(pg_uuid_t *request, Oid reader)
 		"(SELECT coalesce(jsonb_object_agg(severity, count), '{}') FROM (SELECT severity, count(*) "
 		"FROM pynomaly_data_science.anomaly WHERE detection = d.id GROUP BY severity) AS counted), 'worst', "
 		"(SELECT coalesce(jsonb_agg(jsonb_build_object('anomaly', id, 'key', key, 'score', score, 'p_value', p_value, "
-		"'severity', severity, 'reasons', reasons) ORDER BY place), '[]') FROM (SELECT *, row_number() OVER (ORDER BY score DESC, id) "
-		"AS place FROM pynomaly_data_science.anomaly WHERE detection = d.id ORDER BY score DESC, id LIMIT $3) AS worst)) "
+		"'severity', severity, 'reasons', reasons) ORDER BY score DESC, id), '[]') FROM (SELECT id, key, score, p_value, severity, reasons "
+		"FROM pynomaly_data_science.anomaly WHERE detection = d.id ORDER BY score DESC, id LIMIT $3) AS worst)) "
 		"FROM pynomaly_data_science.detection d WHERE d.request = $1 ORDER BY d.id DESC LIMIT 1)) "
 		"FROM pynomaly_data_science.dataset_version v WHERE v.request = $1 AND pg_has_role($2, v.owner, 'USAGE')",
 		UUIDOID, OIDOID, INT4OID);

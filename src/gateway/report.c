@@ -18,6 +18,7 @@
 
 #include "gateway/gateway.h"
 #include "kernel/access.h"
+#include "kernel/doorbell.h"
 #include "kernel/json_reader.h"
 #include "kernel/saga.h"
 #include "kernel/service.h"
@@ -177,6 +178,7 @@ pyn_gateway_on_saga_ended(PG_FUNCTION_ARGS)
 	pyn_json_close_object(&json);
 	store_report(request, event.publisher, pyn_json_finish(&json));
 	announce(&event);
+	pyn_doorbell_prepare_wake(request);
 	PG_RETURN_VOID();
 }
 

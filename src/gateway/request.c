@@ -30,6 +30,7 @@
 #include "kernel/access.h"
 #include "kernel/audit.h"
 #include "kernel/consumer.h"
+#include "kernel/doorbell.h"
 #include "kernel/event_log.h"
 #include "kernel/json_reader.h"
 #include "kernel/process.h"
@@ -37,9 +38,9 @@
 #include "kernel/service.h"
 #include "kernel/statement.h"
 
-/* How often to look at a request that is waited for, in ms: soon at first, then less and less often. */
-#define SHORTEST_LOOK 1
-#define LONGEST_LOOK 50
+/* How often to look at a request that is waited for: some times in as long as it has been, and then each second, in ms. */
+#define LOOKS 4
+#define LONGEST_PAUSE 1000
 
 PG_FUNCTION_INFO_V1(pyn_submit);
 PG_FUNCTION_INFO_V1(pyn_wait);
@@ -329,10 +330,44 @@ check_committed(pg_uuid_t *request)
 				 errhint("COMMIT first.")));
 }
 
+/* Looks at the request until it has ended or the time is over, with a snapshot of its own each time; gives its status. */
+static text *
+look_until(pg_uuid_t *request, TimestampTz end)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	MemoryContext context = AllocSetContextCreate(caller, "pynomaly wait", ALLOCSET_SMALL_SIZES);
+	TimestampTz begin = GetCurrentTimestamp();
+
+	for (;;)
+	{
+		TimestampTz now = GetCurrentTimestamp();
+		char	   *status;
+		bool		ended;
+		long		pause;
+
+		ResetLatch(MyLatch);
+		MemoryContextReset(context);
+		MemoryContextSwitchTo(context);
+		status = pyn_request_status(request, GetUserId(), &ended);
+		MemoryContextSwitchTo(caller);
+		if (ended || now >= end)
+			return cstring_to_text(status);
+		if (!pyn_workers_run())
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					 errmsg("no background worker serves this database, so the request does not go on"),
+					 errhint("SELECT pynomaly.start(), or CALL pynomaly.process_events().")));
+		pause = Min(TimestampDifferenceMilliseconds(begin, now) / LOOKS, LONGEST_PAUSE);
+		pause = Min(Max(pause, 1), TimestampDifferenceMilliseconds(now, end) + 1);
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, pause, PG_WAIT_EXTENSION);
+		CHECK_FOR_INTERRUPTS();
+	}
+}
+
 /*
  * pynomaly.wait(request uuid, timeout interval = '5 min') → text
  *
- * Each look has a snapshot of its own, even in a transaction that has one.
+ * The worker that stores the report sets our latch; to look now and then helps where that is not to be had.
  */
 Datum
 pyn_wait(PG_FUNCTION_ARGS)
@@ -341,32 +376,20 @@ pyn_wait(PG_FUNCTION_ARGS)
 	TimestampTz end = DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval,
 															  TimestampTzGetDatum(GetCurrentTimestamp()),
 															  PG_GETARG_DATUM(1)));
-	MemoryContext caller = CurrentMemoryContext;
-	MemoryContext context = AllocSetContextCreate(caller, "pynomaly wait", ALLOCSET_SMALL_SIZES);
-	long		look = SHORTEST_LOOK;
+	text	   *volatile status = NULL;
 
 	check_committed(request);
-	for (;;)
+	pyn_wait_for(request);
+	PG_TRY();
 	{
-		char	   *status;
-		bool		ended;
-
-		MemoryContextReset(context);
-		MemoryContextSwitchTo(context);
-		status = pyn_request_status(request, GetUserId(), &ended);
-		MemoryContextSwitchTo(caller);
-		if (ended || GetCurrentTimestamp() >= end)
-			PG_RETURN_TEXT_P(cstring_to_text(status));
-		if (!pyn_workers_run())
-			ereport(ERROR,
-					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-					 errmsg("no background worker serves this database, so the request does not go on"),
-					 errhint("SELECT pynomaly.start(), or CALL pynomaly.process_events().")));
-		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, look, PG_WAIT_EXTENSION);
-		ResetLatch(MyLatch);
-		CHECK_FOR_INTERRUPTS();
-		look = Min(look * 2, LONGEST_LOOK);
+		status = look_until(request, end);
 	}
+	PG_FINALLY();
+	{
+		pyn_wait_for(NULL);
+	}
+	PG_END_TRY();
+	PG_RETURN_TEXT_P(status);
 }
 
 /*

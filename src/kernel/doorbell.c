@@ -18,6 +18,7 @@
 #include "access/xact.h"
 #include "miscadmin.h"
 #include "storage/ipc.h"
+#include "storage/procarray.h"
 #include "storage/shmem.h"
 #include "utils/builtins.h"
 
@@ -35,6 +36,8 @@ static enum {NOTHING, START, STOP, LOOK} pending_command;
 static const char *pending_domain;
 static pg_uuid_t pending_cancels[PYN_SLOTS];
 static int	pending_cancel_count;
+static pg_uuid_t pending_wakes[PYN_SLOTS];
+static int	pending_wake_count;
 
 static shmem_request_hook_type previous_shmem_request_hook;
 static shmem_startup_hook_type previous_shmem_startup_hook;
@@ -250,6 +253,54 @@ pyn_handling(const pg_uuid_t *saga)
 		QueryCancelPending = false;
 }
 
+/*
+ * pyn_wait_for has this session's latch set when the saga's end is told; NULL: no longer.
+ */
+void
+pyn_wait_for(const pg_uuid_t *saga)
+{
+	PynShared  *shared = pyn_shared();
+	PynWaiter  *place = NULL;
+
+	if (shared == NULL)
+		return;
+	LWLockAcquire(&shared->lock, LW_EXCLUSIVE);
+	for (int i = 0; i < PYN_SLOTS; i++)
+	{
+		PynWaiter  *waiter = &shared->waiters[i];
+
+		if (waiter->pid == MyProcPid)
+			waiter->pid = 0;
+		/* A session that was ended has left its place behind. */
+		if (waiter->pid == 0 || BackendPidGetProc(waiter->pid) == NULL)
+			place = waiter;
+	}
+	if (saga != NULL && place != NULL)
+	{
+		place->pid = MyProcPid;
+		place->latch = MyLatch;
+		place->saga = *saga;
+	}
+	LWLockRelease(&shared->lock);
+}
+
+/* Wakes who waits for the ends that this transaction has told. */
+static void
+wake_waiters(void)
+{
+	PynShared  *shared = shared_memory;
+
+	if (shared == NULL)
+		return;
+	LWLockAcquire(&shared->lock, LW_SHARED);
+	for (int i = 0; i < PYN_SLOTS; i++)
+		for (int j = 0; j < pending_wake_count; j++)
+			if (shared->waiters[i].pid != 0 &&
+				memcmp(&shared->waiters[i].saga, &pending_wakes[j], sizeof(pg_uuid_t)) == 0)
+				SetLatch(shared->waiters[i].latch);
+	LWLockRelease(&shared->lock);
+}
+
 /* Makes the launcher send a scout to see which databases are to be served. */
 static void
 ask_for_scout(void)
@@ -292,9 +343,12 @@ at_end_of_transaction(XactEvent event, void *argument)
 			start_or_stop(pending_command == START);
 		if (event == XACT_EVENT_COMMIT && pending_cancel_count > 0)
 			interrupt_steps();
+		if (event == XACT_EVENT_COMMIT && pending_wake_count > 0)
+			wake_waiters();
 	}
 	pending_count = 0;
 	pending_cancel_count = 0;
+	pending_wake_count = 0;
 	pending_command = NOTHING;
 }
 
@@ -351,6 +405,17 @@ pyn_doorbell_prepare_cancel(const pg_uuid_t *saga)
 	prepare();
 	if (pending_cancel_count < PYN_SLOTS)
 		pending_cancels[pending_cancel_count++] = *saga;
+}
+
+/*
+ * pyn_doorbell_prepare_wake wakes who waits for the saga's end when the transaction commits.
+ */
+void
+pyn_doorbell_prepare_wake(const pg_uuid_t *saga)
+{
+	prepare();
+	if (pending_wake_count < PYN_SLOTS)
+		pending_wakes[pending_wake_count++] = *saga;
 }
 
 static void

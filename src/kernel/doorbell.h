@@ -34,6 +34,14 @@ typedef struct PynSlot
 	pg_uuid_t	handling;		/* the saga */
 } PynSlot;
 
+/* A session that waits for the end of a saga.  Free where pid is 0. */
+typedef struct PynWaiter
+{
+	pid_t		pid;
+	Latch	   *latch;
+	pg_uuid_t	saga;
+} PynWaiter;
+
 typedef struct PynShared
 {
 	LWLock		lock;			/* guards all below; a `wanted` may be set under a shared lock */
@@ -42,6 +50,7 @@ typedef struct PynShared
 	bool		look;			/* databases may have been started or stopped */
 	bool		out_of_workers; /* the server had no place for a worker at the last start */
 	PynSlot		slots[PYN_SLOTS];
+	PynWaiter	waiters[PYN_SLOTS]; /* more than these look now and then */
 } PynShared;
 
 extern void pyn_doorbell_init(void);
@@ -52,5 +61,7 @@ extern void pyn_doorbell_prepare(const NameData *domains, int count);
 extern void pyn_doorbell_prepare_start(const char *domain);
 extern void pyn_doorbell_prepare_cancel(const pg_uuid_t *saga);
 extern void pyn_handling(const pg_uuid_t *saga);
+extern void pyn_wait_for(const pg_uuid_t *saga);
+extern void pyn_doorbell_prepare_wake(const pg_uuid_t *saga);
 
 #endif							/* PYN_DOORBELL_H */

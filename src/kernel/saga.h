@@ -52,7 +52,10 @@ typedef struct PynStep
  */
 extern void pyn_saga_step(const PynStep *step, Datum event);
 
-/* Publishes a saga's event on behalf of the event's publisher; data must hold "request". */
+/*
+ * Publishes a saga's event on behalf of the event's publisher; data must hold "request".  Its "seconds", if it has any,
+ * become those since the step began.
+ */
 extern void pyn_saga_publish(const PynEventFields *event, const char *type, Jsonb *data);
 
 #endif							/* PYN_SAGA_H */

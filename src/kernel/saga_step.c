@@ -62,6 +62,24 @@ pyn_event_fields(Datum event, PynEventFields *fields)
 	fields->data = DatumGetJsonbP(values[PYN_EVENT_DATA - 1]);
 }
 
+/* When the step that is being done began; 0: none is. */
+static TimestampTz step_began;
+
+/* The data with the seconds that the step has taken until now, storing included, if it tells any. */
+static Jsonb *
+with_seconds(Jsonb *data)
+{
+	PynJson		json = {0};
+
+	if (step_began == 0 || pyn_json_get(data, "seconds") == NULL)
+		return data;
+	pyn_json_open_object(&json, NULL);
+	pyn_json_members(&json, data);
+	pyn_json_number(&json, "seconds", (GetCurrentTimestamp() - step_began) / (double) USECS_PER_SEC);
+	pyn_json_close_object(&json);
+	return pyn_json_finish(&json);
+}
+
 /*
  * pyn_saga_publish publishes a saga's event on behalf of the publisher of the event that caused it.
  */
@@ -69,7 +87,7 @@ void
 pyn_saga_publish(const PynEventFields *event, const char *type, Jsonb *data)
 {
 	PynPublication publication = {
-		.type = type,.subject = event->subject,.data = data,.publisher = event->publisher
+		.type = type,.subject = event->subject,.data = with_seconds(data),.publisher = event->publisher
 	};
 
 	pyn_publish(&publication);
@@ -176,7 +194,9 @@ attempt(const PynStep *step, const PynEventFields *event, pg_uuid_t *id, bool *c
 					(errcode(ERRCODE_UNDEFINED_OBJECT),
 					 errmsg("the role that asked for this was dropped")));
 		pyn_handling(id);
+		step_began = GetCurrentTimestamp();
 		step->run(event);
+		step_began = 0;
 		pyn_handling(NULL);
 		*cancelled = !goes_on(id, event->publisher, true);
 		if (*cancelled)
@@ -192,6 +212,7 @@ attempt(const PynStep *step, const PynEventFields *event, pg_uuid_t *id, bool *c
 	}
 	PG_CATCH();
 	{
+		step_began = 0;
 		pyn_handling(NULL);
 		pyn_span_drop(&span);
 		MemoryContextSwitchTo(context);

@@ -8,6 +8,9 @@
  */
 #include "postgres.h"
 
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
 #include <signal.h>
 
 #include "access/xact.h"
@@ -48,6 +51,9 @@
 #define CONNECT_PAUSE 10000
 #define GONE_PAUSE 60000
 #define UPKEEP_PAUSE (600 * 1000)
+
+/* Free memory that a worker keeps, in bytes. */
+#define KEPT_MEMORY (32 * 1024 * 1024)
 
 /* A worker that has run for this long had no bad start, in ms. */
 #define GOOD_RUN 60000
@@ -199,6 +205,19 @@ set_own_settings(void)
 		SetConfigOption(settings[i][0], settings[i][1], PGC_SUSET, PGC_S_OVERRIDE);
 }
 
+/*
+ * What one event needed the next one needs again: sketches are megabytes.  The C library would give them back to the
+ * system each time, and take them anew page by page.
+ */
+static void
+keep_memory(void)
+{
+#ifdef __GLIBC__
+	(void) mallopt(M_MMAP_THRESHOLD, KEPT_MEMORY);
+	(void) mallopt(M_TRIM_THRESHOLD, KEPT_MEMORY);
+#endif
+}
+
 /* Asks for workers of the other domains that have subscriptions. */
 static void
 want_domains(PynConsumer *consumer)
@@ -318,6 +337,7 @@ pyn_worker_main(Datum argument)
 	BackgroundWorkerInitializeConnectionByOid(database, InvalidOid, 0);
 	connected = true;
 	set_own_settings();
+	keep_memory();
 	consumer = pyn_consumer_open(domain, true, cautious);
 	MemoryContextSwitchTo(consumer->context);
 	last_work = GetCurrentTimestamp();
