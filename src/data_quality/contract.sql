@@ -82,4 +82,4 @@ SELECT pynomaly_kernel.register_service('data_quality', '1.0', '{
     "calls": ["data_science.process_dataset"]}');
 
 SELECT pynomaly_kernel.add_subscription('data_quality', 'data_quality: analyze', 'data_science.dataset_processed.v1',
-                                        'pynomaly_data_quality.on_dataset_processed');
+                                        'pynomaly_data_quality.on_dataset_processed', '10 minutes');

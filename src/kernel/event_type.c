@@ -5,9 +5,7 @@
  * A type is <domain>.<name>.v<version>.  Once registered it never changes, so that a consumer that knows a type knows
  * its data for ever; another schema is another version.
  *
- * Publishing looks its type up in a cache of the backend.  It is emptied by relation-cache invalidations of the tables
- * that it is made from, which the writers of these tables send; those of a transaction that is rolled back reach its own
- * backend, too, so a type whose registration was rolled back is forgotten.
+ * Publishing looks its type up in a cache of the backend (cache.c).
  */
 #include "postgres.h"
 
@@ -22,6 +20,7 @@
 #include "utils/timestamp.h"
 
 #include "kernel/access.h"
+#include "kernel/cache.h"
 #include "kernel/event_type.h"
 #include "kernel/statement.h"
 
@@ -34,10 +33,9 @@ typedef struct CachedType
 	PynEventType type;
 } CachedType;
 
-static MemoryContext cache_context;
-static HTAB *cache;
-static bool cache_valid;
-static Oid	cached_relations[2];
+static PynCache cache = {
+	.name = "event types",.key_size = TYPE_LENGTH,.entry_size = sizeof(CachedType),.tables = {"event_type", "subscription"}
+};
 
 PG_FUNCTION_INFO_V1(pyn_register_event_type);
 
@@ -104,39 +102,6 @@ pyn_type_matches(const char *pattern, const char *type)
 	return strcmp(pattern, type) == 0;
 }
 
-static void
-forget_types(Datum argument, Oid relation)
-{
-	if (relation == InvalidOid || relation == cached_relations[0] || relation == cached_relations[1])
-		cache_valid = false;
-}
-
-/* Makes the cache, or an empty one in place of one that is out of date. */
-static void
-prepare_cache(void)
-{
-	static bool registered = false;
-	HASHCTL		control = {0};
-
-	if (!registered)
-	{
-		CacheRegisterRelcacheCallback(forget_types, (Datum) 0);
-		registered = true;
-	}
-	if (cache_valid)
-		return;
-	if (cache_context == NULL)
-		cache_context = AllocSetContextCreate(TopMemoryContext, "pynomaly event types", ALLOCSET_DEFAULT_SIZES);
-	MemoryContextReset(cache_context);
-	control.keysize = TYPE_LENGTH;
-	control.entrysize = sizeof(CachedType);
-	control.hcxt = cache_context;
-	cache = hash_create("pynomaly event types", 32, &control, HASH_ELEM | HASH_STRINGS | HASH_CONTEXT);
-	cached_relations[0] = pyn_relation("event_type");
-	cached_relations[1] = pyn_relation("subscription");
-	cache_valid = true;
-}
-
 /* The domains with active subscriptions to the type, into `type`, which is in the cache's memory. */
 static void
 find_domains(PynEventType *type, const char *name)
@@ -145,7 +110,7 @@ find_domains(PynEventType *type, const char *name)
 		"SELECT DISTINCT domain, type FROM pynomaly_kernel.subscription WHERE status = 'active'");
 	uint64		rows = pyn_execute(&select_subscriptions, NULL, NULL, 0);
 
-	type->domains = MemoryContextAllocZero(cache_context, (rows + 1) * sizeof(NameData));
+	type->domains = MemoryContextAllocZero(cache.context, (rows + 1) * sizeof(NameData));
 	for (uint64 row = 0; row < rows; row++)
 	{
 		Name		domain = DatumGetName(pyn_field(row, 1, NULL));
@@ -173,7 +138,7 @@ read_type(const char *name, PynEventType *type)
 	memset(type, 0, sizeof(*type));
 	type->priority = DatumGetInt16(pyn_field(0, 2, NULL));
 	type->builtin = DatumGetBool(pyn_field(0, 3, NULL));
-	caller = MemoryContextSwitchTo(cache_context);
+	caller = MemoryContextSwitchTo(cache.context);
 	type->schema = pyn_json_schema_compile(DatumGetJsonbP(pyn_field(0, 1, NULL)));
 	type->source = pnstrdup(name, strchr(name, '.') - name);
 	MemoryContextSwitchTo(caller);
@@ -191,10 +156,10 @@ pyn_event_type(const char *name)
 	CachedType *entry;
 	PynEventType type;
 
-	prepare_cache();
+	pyn_cache_prepare(&cache);
 	if (strlen(name) < TYPE_LENGTH)
 	{
-		entry = hash_search(cache, name, HASH_FIND, NULL);
+		entry = hash_search(cache.entries, name, HASH_FIND, NULL);
 		if (entry != NULL)
 			return &entry->type;
 	}
@@ -204,14 +169,14 @@ pyn_event_type(const char *name)
 	/* An invalidation that arrives while it is read makes what was read too old. */
 	do
 	{
-		prepare_cache();
+		pyn_cache_prepare(&cache);
 		if (!read_type(name, &type))
 			ereport(ERROR,
 					(errcode(ERRCODE_UNDEFINED_OBJECT),
 					 errmsg("event type \"%s\" is not registered", name),
 					 errhint("Register it with pynomaly_kernel.register_event_type.")));
-	} while (!cache_valid);
-	entry = hash_search(cache, name, HASH_ENTER, NULL);
+	} while (!cache.valid);
+	entry = hash_search(cache.entries, name, HASH_ENTER, NULL);
 	entry->type = type;
 	return &entry->type;
 }

@@ -213,12 +213,12 @@ attempt(const PynStep *step, const PynEventFields *event, pg_uuid_t *id, bool *c
 	PG_CATCH();
 	{
 		step_began = 0;
-		pyn_handling(NULL);
 		pyn_span_drop(&span);
 		MemoryContextSwitchTo(context);
 		error = CopyErrorData();
 		FlushErrorState();
 		RollbackAndReleaseCurrentSubTransaction();
+		pyn_handling(NULL);
 	}
 	PG_END_TRY();
 	MemoryContextSwitchTo(context);

@@ -33,6 +33,7 @@
 
 #include "kernel/access.h"
 #include "kernel/audit.h"
+#include "kernel/cache.h"
 #include "kernel/consumer.h"
 #include "kernel/contract.h"
 #include "kernel/json_reader.h"
@@ -55,10 +56,9 @@ typedef struct Operation
 	char	  **callers;		/* domains whose contracts name it */
 } Operation;
 
-static MemoryContext cache_context;
-static HTAB *cache;
-static bool cache_valid;
-static Oid	cached_relation;
+static PynCache cache = {
+	.name = "operations",.key_size = OPERATION_LENGTH,.entry_size = sizeof(Operation),.tables = {"operation"}
+};
 
 /* The deadline of the calls that are in progress, and whether its timer has fired. */
 static TimestampTz deadline;
@@ -67,37 +67,6 @@ static volatile sig_atomic_t expired;
 PG_FUNCTION_INFO_V1(pyn_call_sql);
 
 /* ---------------------------------------------------------------- the registry */
-
-static void
-forget_operations(Datum argument, Oid relation)
-{
-	if (relation == InvalidOid || relation == cached_relation)
-		cache_valid = false;
-}
-
-static void
-prepare_cache(void)
-{
-	static bool registered = false;
-	HASHCTL		control = {0};
-
-	if (!registered)
-	{
-		CacheRegisterRelcacheCallback(forget_operations, (Datum) 0);
-		registered = true;
-	}
-	if (cache_valid)
-		return;
-	if (cache_context == NULL)
-		cache_context = AllocSetContextCreate(TopMemoryContext, "pynomaly operations", ALLOCSET_DEFAULT_SIZES);
-	MemoryContextReset(cache_context);
-	control.keysize = OPERATION_LENGTH;
-	control.entrysize = sizeof(Operation);
-	control.hcxt = cache_context;
-	cache = hash_create("pynomaly operations", 32, &control, HASH_ELEM | HASH_STRINGS | HASH_CONTEXT);
-	cached_relation = pyn_relation("operation");
-	cache_valid = true;
-}
 
 /* Reads the domains whose contracts name the operation. */
 static void
@@ -109,9 +78,9 @@ read_callers(Operation *operation)
 	Datum		values[] = {CStringGetTextDatum(operation->name)};
 
 	operation->caller_count = (int) pyn_execute(&select_callers, values, NULL, 0);
-	operation->callers = MemoryContextAllocZero(cache_context, sizeof(char *) * (operation->caller_count + 1));
+	operation->callers = MemoryContextAllocZero(cache.context, sizeof(char *) * (operation->caller_count + 1));
 	for (int i = 0; i < operation->caller_count; i++)
-		operation->callers[i] = MemoryContextStrdup(cache_context, pyn_text_field(i, 1));
+		operation->callers[i] = MemoryContextStrdup(cache.context, pyn_text_field(i, 1));
 }
 
 /* Reads an operation from the registry; false if it has none. */
@@ -137,7 +106,7 @@ read_operation(const PynCall *call, Operation *operation)
 	operation->changes_state = DatumGetBool(pyn_field(0, 2, NULL));
 	interval = pyn_field(0, 3, &is_null);
 	operation->deadline = is_null ? 0 : pyn_interval_ms(DatumGetIntervalP(interval), "deadline of an operation");
-	caller = MemoryContextSwitchTo(cache_context);
+	caller = MemoryContextSwitchTo(cache.context);
 	operation->arguments = pyn_json_schema_compile(DatumGetJsonbP(pyn_field(0, 4, NULL)));
 	operation->result = pyn_json_schema_compile(DatumGetJsonbP(pyn_field(0, 5, NULL)));
 	MemoryContextSwitchTo(caller);
@@ -157,8 +126,8 @@ find_operation(const PynCall *call)
 
 	snprintf(operation.name, OPERATION_LENGTH, "%s.%s", call->domain, call->operation);
 	AcceptInvalidationMessages();
-	prepare_cache();
-	entry = hash_search(cache, operation.name, HASH_FIND, NULL);
+	pyn_cache_prepare(&cache);
+	entry = hash_search(cache.entries, operation.name, HASH_FIND, NULL);
 	if (entry != NULL)
 		return entry;
 
@@ -170,9 +139,9 @@ find_operation(const PynCall *call)
 		/* An invalidation that arrives while it is read makes what was read too old. */
 		do
 		{
-			prepare_cache();
+			pyn_cache_prepare(&cache);
 			found = read_operation(call, &operation);
-		} while (found && !cache_valid);
+		} while (found && !cache.valid);
 	}
 	PG_FINALLY();
 	{
@@ -186,7 +155,7 @@ find_operation(const PynCall *call)
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("no service offers the operation %s", operation.name),
 				 errhint("See pynomaly.services().")));
-	entry = hash_search(cache, operation.name, HASH_ENTER, NULL);
+	entry = hash_search(cache.entries, operation.name, HASH_ENTER, NULL);
 	*entry = operation;
 	return entry;
 }

@@ -135,5 +135,5 @@ SELECT pynomaly_kernel.register_service('mlops', '1.0', '{
     "publishes": ["mlops.model_ready.v1", "mlops.model_promoted.v1", "mlops.training_failed.v1"],
     "consumes": ["data_profiling.profile_generated.v1"],
     "calls": ["data_science.process_dataset"]}');
-SELECT pynomaly_kernel.add_subscription('mlops', 'mlops_train', 'data_profiling.profile_generated.v1',
+SELECT pynomaly_kernel.add_subscription('mlops', 'mlops: train', 'data_profiling.profile_generated.v1',
     'pynomaly_mlops.on_profile_generated', '1 hour');
