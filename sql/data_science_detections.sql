@@ -85,7 +85,7 @@ SELECT count(*) FROM pynomaly_data_science.detection WHERE request = 'aaaaaaaa-0
 -- Old anomalies are forgotten.
 SELECT count(*) > 3 AS before FROM pynomaly_data_science.anomaly WHERE owner = current_user::regrole;
 UPDATE pynomaly_data_science.anomaly SET detected_at = now() - interval '91 days' WHERE key -> 'id' NOT IN ('7', '77', '777');
-SELECT pynomaly_data_science.forget_anomalies();
+SELECT pynomaly_data_science.apply_retention();
 SELECT key FROM pynomaly_data_science.anomaly a JOIN pynomaly_data_science.detection d ON d.id = a.detection WHERE d.request = 'aaaaaaaa-0000-4000-8000-000000000001' ORDER BY key;
 
 DELETE FROM pynomaly_kernel.saga WHERE id::text LIKE 'aaaaaaaa-0000%';

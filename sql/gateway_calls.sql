@@ -67,6 +67,11 @@ SELECT count(*) AS failed FROM pynomaly.check(:source) WHERE NOT passed;
 \set VERBOSITY sqlstate
 SELECT pynomaly.drop_rule(:rule);
 \set VERBOSITY terse
+-- A rule on a column that was not asked for is not judged.
+SELECT pynomaly.add_rule(:source, 'completeness', 'Wert', low => 1) AS rule \gset
+SELECT name, column_name, passed, severity FROM pynomaly.check(:source, columns => '{art}') WHERE column_name = 'Wert';
+SELECT name, column_name, passed, severity FROM pynomaly.check(:source) WHERE column_name = 'Wert' AND severity = 'error';
+SELECT pynomaly.drop_rule(:rule);
 SELECT pynomaly.add_rule(:source, 'colour');
 SELECT pynomaly.profile(NULL);
 SELECT pynomaly.train(NULL, :source);

@@ -125,6 +125,12 @@ DROP ROLE pyn_test_caller;
 DROP FUNCTION pynomaly_shop.stock(jsonb);
 SELECT pynomaly_kernel.call('shop', 'stock', '{"articles": 1}');
 
-DELETE FROM pynomaly_kernel.service WHERE domain IN ('shop', 'desk');
+-- Forgotten, unless others use it.
+SELECT pynomaly_kernel.unregister_service('shop');
+SELECT pynomaly_kernel.unregister_service('desk');
+SELECT pynomaly_kernel.unregister_service('shop');
+SELECT pynomaly_kernel.unregister_service('shop');
+SELECT pynomaly_kernel.unregister_service('mlops');
+SELECT pynomaly_kernel.call('shop', 'sell', '{"number": 1}');
 DROP SCHEMA pynomaly_shop CASCADE;
 DROP FUNCTION contract, changed;

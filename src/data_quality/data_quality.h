@@ -120,6 +120,7 @@ typedef struct PynQualityAnalysis
 	const char *source;
 	bytea	   *digest;
 	const pg_uuid_t *request;	/* NULL: outside a journey */
+	bool		columns_chosen;	/* others were not asked for */
 	const char *time_zone;		/* in which times without one are read; NULL: the session's */
 
 	/* what it is answered from */
@@ -176,6 +177,7 @@ extern const PynQualityRule *pyn_quality_rule_next(const PynQualityAnalysis *ana
 												   const char *column, const PynQualityRule *after);
 extern PynQualityCheck *pyn_quality_rule_unanswered(PynQualityAnalysis *analysis, const PynQualityRule *rule,
 													const char *reason);
+extern void pyn_quality_rule_not_asked(PynQualityAnalysis *analysis, const PynQualityRule *rule);
 
 /* history.c */
 extern void pyn_quality_history_load(PynQualityAnalysis *analysis);

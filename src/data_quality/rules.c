@@ -120,6 +120,22 @@ pyn_quality_rule_next(const PynQualityAnalysis *analysis, PynQualityRuleKind kin
 }
 
 /*
+ * pyn_quality_rule_not_asked adds the check of a rule on a column that was not among those asked for; it is not judged.
+ */
+void
+pyn_quality_rule_not_asked(PynQualityAnalysis *analysis, const PynQualityRule *rule)
+{
+	PynQualityCheck *check = pyn_quality_add(analysis, kinds[rule->kind].dimension, kinds[rule->kind].name, -1);
+
+	check->column = rule->column;
+	check->low = rule->low;
+	check->high = rule->high;
+	check->severity = rule->severity;
+	pyn_quality_explain(check, "rule " INT64_FORMAT " is not judged, since column \"%s\" was not asked for", rule->id,
+						rule->column);
+}
+
+/*
  * pyn_quality_rule_unanswered adds the failed check of a rule that the data give no answer to.
  */
 PynQualityCheck *

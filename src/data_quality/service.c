@@ -107,6 +107,7 @@ find_sketch(Jsonb *arguments, PynQualityAnalysis *analysis)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("a sketch is checked with its dataset and its source"),
 				 errhint("Give all three as data_science.get_sketch gives them.")));
+	analysis->columns_chosen = pyn_json_get(arguments, "columns") != NULL;
 	if (!given)
 	{
 		if (pyn_json_get(arguments, "dataset") != NULL)
@@ -193,6 +194,7 @@ analyze(const PynEventFields *event)
 	analysis->digest = pyn_json_get_digest(event->data, "sketch");
 	analysis->source = pyn_json_get_text(journey, "source");
 	analysis->time_zone = pyn_json_get_text(journey, "time_zone");
+	analysis->columns_chosen = pyn_json_get(journey, "columns") != NULL;
 	analysis->request = DatumGetUUIDP(DirectFunctionCall1(uuid_in, CStringGetDatum(request)));
 	if (analysis->source == NULL || analysis->digest == NULL)
 		ereport(ERROR,

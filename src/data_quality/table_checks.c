@@ -166,7 +166,7 @@ check_schema(PynQualityAnalysis *analysis)
 						"the columns are those of the last check", text.data);
 }
 
-/* Rules on columns that the data do not have fail: what they ask for is certainly not there. */
+/* Rules on columns that the data do not have fail: what they ask for is certainly not there, unless nobody looked. */
 static void
 check_lost_rules(PynQualityAnalysis *analysis)
 {
@@ -174,7 +174,11 @@ check_lost_rules(PynQualityAnalysis *analysis)
 	{
 		const PynQualityRule *rule = &analysis->rules[i];
 
-		if (rule->column != NULL && !is_present(analysis, rule->column, 0))
+		if (rule->column == NULL || is_present(analysis, rule->column, 0))
+			continue;
+		if (analysis->columns_chosen)
+			pyn_quality_rule_not_asked(analysis, rule);
+		else
 			pyn_quality_rule_unanswered(analysis, rule, psprintf("there is no column \"%s\"", rule->column));
 	}
 }

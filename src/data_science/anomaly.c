@@ -25,7 +25,7 @@
 
 PG_FUNCTION_INFO_V1(pyn_data_science_anomalies);
 PG_FUNCTION_INFO_V1(pyn_data_science_set_anomaly_status);
-PG_FUNCTION_INFO_V1(pyn_data_science_forget_anomalies);
+PG_FUNCTION_INFO_V1(pyn_data_science_apply_retention);
 
 static void
 tell(int64 anomaly, int64 detection, int64 dataset, const char *severity, double score, Oid owner)
@@ -202,13 +202,24 @@ pyn_data_science_set_anomaly_status(PG_FUNCTION_ARGS)
 }
 
 /*
- * pynomaly_data_science.forget_anomalies() → void
+ * pynomaly_data_science.apply_retention() → void
+ *
+ * Anomalies go after their time, then detections that have none left, and versions of datasets whose sketch is no longer
+ * kept, but for the newest.
  */
 Datum
-pyn_data_science_forget_anomalies(PG_FUNCTION_ARGS)
+pyn_data_science_apply_retention(PG_FUNCTION_ARGS)
 {
 	static PynStatement delete_anomalies = PYN_STATEMENT(
 		"DELETE FROM pynomaly_data_science.anomaly WHERE detected_at < now() - $1 * interval '1 s'",
+		FLOAT8OID);
+	static PynStatement delete_detections = PYN_STATEMENT(
+		"DELETE FROM pynomaly_data_science.detection d WHERE detected_at < now() - $1 * interval '1 s' "
+		"AND NOT EXISTS (SELECT FROM pynomaly_data_science.anomaly a WHERE a.detection = d.id)",
+		FLOAT8OID);
+	static PynStatement delete_versions = PYN_STATEMENT(
+		"DELETE FROM pynomaly_data_science.dataset_version v WHERE processed_at < now() - $1 * interval '1 s' AND sketch IS NULL "
+		"AND EXISTS (SELECT FROM pynomaly_data_science.dataset_version newer WHERE newer.dataset = v.dataset AND newer.version > v.version)",
 		FLOAT8OID);
 	Datum		retention = Float8GetDatum((double) pyn_data_science_retention);
 	PynAccess	access;
@@ -216,6 +227,8 @@ pyn_data_science_forget_anomalies(PG_FUNCTION_ARGS)
 	pyn_access_begin(&access, pyn_owner());
 	SPI_connect();
 	pyn_execute(&delete_anomalies, &retention, NULL, 0);
+	pyn_execute(&delete_detections, &retention, NULL, 0);
+	pyn_execute(&delete_versions, &retention, NULL, 0);
 	SPI_finish();
 	pyn_access_end(&access);
 	PG_RETURN_VOID();

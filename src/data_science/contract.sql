@@ -76,16 +76,16 @@ CREATE FUNCTION pynomaly_data_science.on_model_ready(event pynomaly_kernel.event
 REVOKE ALL ON FUNCTION pynomaly_data_science.on_model_ready(pynomaly_kernel.event) FROM PUBLIC;
 COMMENT ON FUNCTION pynomaly_data_science.on_model_ready(pynomaly_kernel.event) IS 'step detect of the journey';
 
-CREATE FUNCTION pynomaly_data_science.forget_anomalies() RETURNS void
-    LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'pyn_data_science_forget_anomalies';
-REVOKE ALL ON FUNCTION pynomaly_data_science.forget_anomalies() FROM PUBLIC;
-COMMENT ON FUNCTION pynomaly_data_science.forget_anomalies() IS 'removes anomalies older than pynomaly.data_science_retention';
+CREATE FUNCTION pynomaly_data_science.apply_retention() RETURNS void
+    LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'pyn_data_science_apply_retention';
+REVOKE ALL ON FUNCTION pynomaly_data_science.apply_retention() FROM PUBLIC;
+COMMENT ON FUNCTION pynomaly_data_science.apply_retention() IS 'removes anomalies older than pynomaly.data_science_retention, and what they have left empty';
 
 SELECT pynomaly_kernel.add_subscription('data_science', 'data_science: process', 'gateway.detection_requested.v1',
     'pynomaly_data_science.on_detection_requested', '1 day');
 SELECT pynomaly_kernel.add_subscription('data_science', 'data_science: detect', 'mlops.model_ready.v1',
     'pynomaly_data_science.on_model_ready', '1 day');
-SELECT pynomaly.schedule('data_science: forget anomalies', '17 3 * * *', 'pynomaly_data_science.forget_anomalies', timeout => '1 hour');
+SELECT pynomaly.schedule('data_science: apply retention', '17 3 * * *', 'pynomaly_data_science.apply_retention', timeout => '1 hour');
 
 SELECT pynomaly_kernel.register_service('data_science', '1.0', '{
     "operations": {

@@ -136,14 +136,15 @@ make_journey(FunctionCallInfo fcinfo, Jsonb *dataset, const char *gate)
 }
 
 /*
- * The request that was submitted with this key; an error where it was another one.  Others with the key wait until this
- * transaction ends.
+ * The request that was submitted with this key; an error where it was another one, by its arguments and the name of its
+ * source: OIDs are others in a restored database.  Others with the key wait until this transaction ends.
  */
 static bool
 find_submitted(const char *key, Oid owner, Jsonb *journey, pg_uuid_t *request)
 {
 	static PynStatement select_request = PYN_STATEMENT(
-		"SELECT id, arguments - 'time_zone' = $3 - 'time_zone' FROM pynomaly_gateway.request "
+		"SELECT id, arguments - '{time_zone,relation,dataset}'::text[] = $3 - '{time_zone,relation,dataset}'::text[] "
+		"FROM pynomaly_gateway.request "
 		"WHERE owner = $1 AND idempotency_key = $2",
 		REGROLEOID, TEXTOID, JSONBOID);
 	Datum		values[] = {ObjectIdGetDatum(owner), CStringGetTextDatum(key), JsonbPGetDatum(journey)};

@@ -11,6 +11,7 @@
 #include "catalog/namespace.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
+#include "commands/extension.h"
 #include "fmgr.h"
 #include "nodes/makefuncs.h"
 #include "parser/parse_func.h"
@@ -26,6 +27,7 @@
 #include "kernel/statement.h"
 
 PG_FUNCTION_INFO_V1(pyn_register_service);
+PG_FUNCTION_INFO_V1(pyn_unregister_service);
 
 /* What a contract looks like. */
 static const char contract_schema[] =
@@ -204,16 +206,18 @@ static void
 store(const char *domain, const char *version, Jsonb *contract)
 {
 	static PynStatement insert_service = PYN_STATEMENT(
-		"INSERT INTO pynomaly_kernel.service (domain, version, contract, registered_at) VALUES ($1, $2, $3, now()) "
+		"INSERT INTO pynomaly_kernel.service (domain, version, contract, builtin, registered_at) VALUES ($1, $2, $3, $4, now()) "
 		"ON CONFLICT (domain) DO UPDATE SET (version, contract, registered_at) = "
 		"(excluded.version, excluded.contract, excluded.registered_at)",
-		NAMEOID, TEXTOID, JSONBOID);
+		NAMEOID, TEXTOID, JSONBOID, BOOLOID);
 	static PynStatement select_problem = PYN_STATEMENT(
 		"SELECT format('%s %s', domain, problem) FROM pynomaly_kernel.contract_problem WHERE NOT pending "
 		"ORDER BY domain = $1 DESC, domain, problem",
 		NAMEOID);
 	NameData	name;
-	Datum		values[] = {NameGetDatum(&name), CStringGetTextDatum(version), JsonbPGetDatum(contract)};
+	Datum		values[] = {
+		NameGetDatum(&name), CStringGetTextDatum(version), JsonbPGetDatum(contract), BoolGetDatum(creating_extension)
+	};
 
 	namestrcpy(&name, domain);
 	pyn_execute(&insert_service, values, NULL, 0);
@@ -243,6 +247,47 @@ pyn_register_service(PG_FUNCTION_ARGS)
 	SPI_connect();
 	if (is_next_version(domain, version, contract))
 		store(domain, version, contract);
+	SPI_finish();
+	pyn_access_end(&access);
+	PG_RETURN_VOID();
+}
+
+/*
+ * pynomaly_kernel.unregister_service(domain name) → void
+ */
+Datum
+pyn_unregister_service(PG_FUNCTION_ARGS)
+{
+	static PynStatement delete_service = PYN_STATEMENT(
+		"DELETE FROM pynomaly_kernel.service WHERE domain = $1 RETURNING builtin",
+		NAMEOID);
+	static PynStatement select_users = PYN_STATEMENT(
+		"SELECT format('%s %s', s.domain, used) FROM pynomaly_kernel.service s, "
+		"LATERAL (SELECT 'calls ' || call FROM jsonb_array_elements_text(s.contract -> 'calls') AS named (call) UNION ALL "
+		"SELECT 'consumes ' || type FROM jsonb_array_elements_text(s.contract -> 'consumes') AS named (type)) AS use (used) "
+		"WHERE split_part(split_part(used, ' ', 2), '.', 1) = $1::text ORDER BY 1",
+		NAMEOID);
+	Datum		values[] = {PG_GETARG_DATUM(0)};
+	char	   *domain = NameStr(*PG_GETARG_NAME(0));
+	PynAccess	access;
+
+	pyn_check_writable("unregister_service()");
+	pyn_access_begin(&access, pyn_owner());
+	SPI_connect();
+	if (pyn_execute(&delete_service, values, NULL, 0) == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("domain \"%s\" is not registered", domain),
+				 errhint("See pynomaly.services().")));
+	if (DatumGetBool(pyn_field(0, 1, NULL)))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("domain \"%s\" is a part of pynomaly", domain)));
+	if (pyn_execute(&select_users, values, NULL, 1) > 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("domain \"%s\" is used by others: %s", domain, pyn_text_field(0, 1))));
+	CacheInvalidateRelcacheByRelid(pyn_relation("operation"));
 	SPI_finish();
 	pyn_access_end(&access);
 	PG_RETURN_VOID();

@@ -218,19 +218,23 @@ set_timer(TimestampTz end)
 
 /* ---------------------------------------------------------------- calls */
 
-/* What a call is about, for the audit trail. */
+/* What a call is about, for the audit trail: the first of these members that it has. */
 static const char *
 subject_of(Jsonb *arguments)
 {
-	static const char *const members[] = {"source", "name", "model", "request"};
+	static const char *const members[] = {"name", "model", "source", "request", "anomaly", "rule", "dataset", "relation"};
 
 	for (int i = 0; i < lengthof(members); i++)
 	{
-		Jsonb	   *member = pyn_json_get(arguments, members[i]);
+		JsonbValue	value;
 
-		if (member != NULL && JB_ROOT_IS_SCALAR(member) &&
-			getIthJsonbValueFromContainer(&member->root, 0)->type == jbvString)
-			return pyn_json_get_text(arguments, members[i]);
+		if (getKeyJsonValueFromContainer(&arguments->root, members[i], strlen(members[i]), &value) == NULL)
+			continue;
+		if (value.type == jbvString)
+			return pnstrdup(value.val.string.val, value.val.string.len);
+		if (value.type == jbvNumeric)
+			return psprintf("%s %s", members[i],
+							DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(value.val.numeric))));
 	}
 	return NULL;
 }

@@ -19,6 +19,7 @@ INSERT INTO contract VALUES
     ('pynomaly_kernel.check_contracts()', 'f', '', 'void', 'v u strict'),
     ('pynomaly_kernel.register_saga(text,jsonb)', 'f', 'name text, steps jsonb', 'void', 'v u strict'),
     ('pynomaly_kernel.register_service(name,text,jsonb)', 'f', 'domain name, version text, contract jsonb', 'void', 'v u strict'),
+    ('pynomaly_kernel.unregister_service(name)', 'f', 'domain name', 'void', 'v u strict'),
     ('pynomaly_kernel.workers()', 'f', '', 'TABLE(domain name, pid integer, state text, started_at timestamp with time zone, next_start timestamp with time zone, failures integer)', 'v u strict'),
     ('pynomaly_kernel.launcher_pid()', 'f', '', 'integer', 'v u strict'),
     ('pynomaly.subscribe(text,text,text,integer,interval)', 'f', 'type text, handler text, name text DEFAULT NULL::text, max_attempts integer DEFAULT NULL::integer, timeout interval DEFAULT NULL::interval', 'text', 'v u'),
@@ -76,8 +77,9 @@ SELECT is((SELECT string_agg(oid::regclass::text, ' ') FROM pg_class WHERE relna
 SELECT is((SELECT string_agg(c::regclass::text || coalesce(' ' || nullif(condition, ''), ''), ', ' ORDER BY c::regclass::text)
            FROM pg_extension, unnest(extconfig, extcondition) AS config (c, condition) WHERE extname = 'pynomaly' AND c::regclass::text LIKE 'pynomaly_kernel.%'),
           'pynomaly_kernel.artifact, pynomaly_kernel.audit, pynomaly_kernel.audit_pending, pynomaly_kernel.audit_pending_id_seq, '
-          'pynomaly_kernel.event_type WHERE NOT builtin, pynomaly_kernel.saga, pynomaly_kernel.saga_step, '
-          'pynomaly_kernel.schedule WHERE NOT builtin, pynomaly_kernel.subscription WHERE NOT builtin',
+          'pynomaly_kernel.event_type WHERE NOT builtin, pynomaly_kernel.operation WHERE domain IN (SELECT s.domain FROM pynomaly_kernel.service s WHERE NOT s.builtin), '
+          'pynomaly_kernel.saga, pynomaly_kernel.saga_step, pynomaly_kernel.schedule WHERE NOT builtin, pynomaly_kernel.service WHERE NOT builtin, '
+          'pynomaly_kernel.subscription WHERE NOT builtin',
           'these tables are dumped');
 
 -- The matrix of privileges of a role that has been granted nothing.

@@ -21,8 +21,10 @@ SELECT pynomaly_kernel.add_grant('EXECUTE', 'PROCEDURE', 'pynomaly.process_event
 SELECT pynomaly_kernel.add_grant('EXECUTE', 'FUNCTION', object, 'pynomaly_service')
 FROM pg_catalog.unnest(ARRAY['pynomaly_kernel.publish(text, text, jsonb, text)', 'pynomaly_kernel.put_artifact(text, bytea)',
     'pynomaly_kernel.get_artifact(bytea)', 'pynomaly_kernel.drop_artifact(bytea)', 'pynomaly.services()',
-    'pynomaly.subscribe(text, text, text, integer, interval)', 'pynomaly.unsubscribe(text)']) AS object;
-SELECT pynomaly_kernel.add_grant('SELECT', 'TABLE', 'pynomaly.events', 'pynomaly_service');
+    'pynomaly.subscribe(text, text, text, integer, interval)', 'pynomaly.unsubscribe(text)', 'pynomaly.resume(text)',
+    'pynomaly.redrive(text, bigint)']) AS object;
+SELECT pynomaly_kernel.add_grant('SELECT', 'TABLE', object, 'pynomaly_service')
+FROM pg_catalog.unnest(ARRAY['pynomaly.events', 'pynomaly.subscriptions', 'pynomaly.retries']) AS object;
 
 CREATE FUNCTION pynomaly.create_roles() RETURNS void
     LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE

@@ -5,12 +5,15 @@ CREATE TABLE pynomaly_kernel.service (
     version text NOT NULL,
     contract jsonb NOT NULL,
     location text NOT NULL DEFAULT 'local' CHECK (location = 'local'),
+    builtin boolean NOT NULL,
     registered_at timestamptz NOT NULL
 );
 COMMENT ON TABLE pynomaly_kernel.service IS 'domains and their contracts';
 COMMENT ON COLUMN pynomaly_kernel.service.version IS '<major>.<minor>: a minor one breaks no caller';
 COMMENT ON COLUMN pynomaly_kernel.service.contract IS 'operations, event types that it publishes and consumes, operations of others that it calls';
 COMMENT ON COLUMN pynomaly_kernel.service.location IS 'where the domain lives: local, in this database';
+
+SELECT pg_catalog.pg_extension_config_dump('pynomaly_kernel.service', 'WHERE NOT builtin');
 
 CREATE TABLE pynomaly_kernel.operation (
     domain name REFERENCES pynomaly_kernel.service ON DELETE CASCADE,
@@ -27,6 +30,9 @@ COMMENT ON TABLE pynomaly_kernel.operation IS 'what services offer: each is the 
 COMMENT ON COLUMN pynomaly_kernel.operation.kind IS 'unary: jsonb in and out; stream: rows out';
 COMMENT ON COLUMN pynomaly_kernel.operation.idempotent IS 'a second call with the same arguments does no more than the first';
 COMMENT ON COLUMN pynomaly_kernel.operation.deadline IS 'how long it may take unless the caller says otherwise';
+
+SELECT pg_catalog.pg_extension_config_dump('pynomaly_kernel.operation',
+    'WHERE domain IN (SELECT s.domain FROM pynomaly_kernel.service s WHERE NOT s.builtin)');
 
 CREATE VIEW pynomaly_kernel.contract_problem AS
     WITH named AS (
@@ -61,6 +67,12 @@ CREATE FUNCTION pynomaly_kernel.register_service(domain name, version text, cont
 REVOKE ALL ON FUNCTION pynomaly_kernel.register_service(name, text, jsonb) FROM PUBLIC;
 COMMENT ON FUNCTION pynomaly_kernel.register_service(name, text, jsonb) IS
     'registers a domain''s contract, version <major>.<minor>; a new minor version must break no caller, and no version what other registered contracts use (42710, 55000)';
+
+CREATE FUNCTION pynomaly_kernel.unregister_service(domain name) RETURNS void
+    LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'pyn_unregister_service';
+REVOKE ALL ON FUNCTION pynomaly_kernel.unregister_service(name) FROM PUBLIC;
+COMMENT ON FUNCTION pynomaly_kernel.unregister_service(name) IS
+    'forgets a domain''s contract; an error for pynomaly''s own domains (42501) and while other contracts use it (55000)';
 
 CREATE FUNCTION pynomaly_kernel.check_contracts() RETURNS void
     LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE
