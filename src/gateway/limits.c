@@ -2,7 +2,7 @@
  * limits.c
  *		How much a role may ask for.
  *
- * Who submits counts as himself; of the limits of all roles that he belongs to the lowest counts.  Those who have one
+ * Who submits counts as himself; of the limits of all roles that he belongs to the lowest counts.  Those for whom one was set
  * submit one after the other, so that two sessions cannot take the same last place.
  */
 #include "postgres.h"
@@ -95,17 +95,20 @@ pyn_check_limits(Oid owner)
 	Datum		values[] = {ObjectIdGetDatum(owner)};
 	int64		max_active = pyn_gateway_max_active;
 	int64		max_per_hour = -1;
+	bool		limited = false;
 	uint64		count;
 
-	lock_role(owner);
 	count = pyn_execute(&select_limits, NULL, NULL, 0);
 	for (uint64 row = 0; row < count; row++)
 	{
 		if (!is_member_of_role_nosuper(owner, DatumGetObjectId(pyn_field(row, 1, NULL))))
 			continue;
+		limited = true;
 		max_active = lower_limit(max_active, row, 2);
 		max_per_hour = lower_limit(max_per_hour, row, 3);
 	}
+	if (limited)
+		lock_role(owner);
 	pyn_execute_latest(&count_requests, values, NULL);
 	if (DatumGetInt64(pyn_field(0, 1, NULL)) >= max_active)
 		refuse(owner, max_active, "active requests");

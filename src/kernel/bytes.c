@@ -12,8 +12,9 @@ pyn_writer_init(PynWriter *writer, Size capacity)
 	writer->capacity = capacity;
 }
 
-void
-pyn_write_bytes(PynWriter *writer, const void *data, Size length)
+/* Where the next bytes go; there is room for them. */
+static inline uint8 *
+make_room(PynWriter *writer, Size length)
 {
 	if (writer->capacity - writer->length < length)
 	{
@@ -22,19 +23,26 @@ pyn_write_bytes(PynWriter *writer, const void *data, Size length)
 		writer->data = pyn_repalloc_huge(writer->data, capacity);
 		writer->capacity = capacity;
 	}
-	if (length > 0)
-		memcpy(writer->data + writer->length, data, length);
 	writer->length += length;
+	return (uint8 *) writer->data + writer->length - length;
 }
 
-static void
+void
+pyn_write_bytes(PynWriter *writer, const void *data, Size length)
+{
+	uint8	   *place = make_room(writer, length);
+
+	if (length > 0)
+		memcpy(place, data, length);
+}
+
+static inline void
 write_little_endian(PynWriter *writer, uint64 value, int size)
 {
-	uint8		bytes[8];
+	uint8	   *place = make_room(writer, size);
 
 	for (int i = 0; i < size; i++)
-		bytes[i] = (uint8) (value >> (8 * i));
-	pyn_write_bytes(writer, bytes, size);
+		place[i] = (uint8) (value >> (8 * i));
 }
 
 void

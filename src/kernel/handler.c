@@ -182,6 +182,17 @@ stop_timer(void)
 }
 
 /*
+ * pyn_is_cancellation tells whether an error is a cancellation, and not one that a user's function has raised under its
+ * SQLSTATE.
+ */
+bool
+pyn_is_cancellation(const ErrorData *error)
+{
+	return error->sqlerrcode == ERRCODE_QUERY_CANCELED && error->funcname != NULL &&
+		strcmp(error->funcname, "ProcessInterrupts") == 0;
+}
+
+/*
  * What the error says, in `context`.  A cancellation that is not ours was meant for the session, and ends what it does;
  * a worker's can only have been meant for the handler.
  */
@@ -192,7 +203,7 @@ describe_failure(PynFailure *failure, const PynHandler *handler, MemoryContext c
 
 	MemoryContextSwitchTo(context);
 	error = CopyErrorData();
-	if (error->sqlerrcode == ERRCODE_QUERY_CANCELED && cancels == 0 && MyBackendType != B_BG_WORKER)
+	if (pyn_is_cancellation(error) && cancels == 0 && MyBackendType != B_BG_WORKER)
 		ReThrowError(error);
 	FlushErrorState();
 	strlcpy(failure->sqlstate, unpack_sql_state(error->sqlerrcode), sizeof(failure->sqlstate));

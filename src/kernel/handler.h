@@ -30,6 +30,7 @@ typedef struct PynFailure
 extern char *pyn_handler_name(const char *text, bool takes_event);
 extern const char *pyn_handler_find(PynHandler *handler, const char *name, bool takes_event, Oid role, bool builtin,
 									int timeout);
+extern bool pyn_is_cancellation(const ErrorData *error);
 extern bool pyn_handler_run(PynHandler *handler, Datum event, const PynCause *cause, PynFailure *failure);
 
 #endif							/* PYN_HANDLER_H */

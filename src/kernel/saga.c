@@ -232,7 +232,8 @@ static void
 note_failure(Saga *saga, Jsonb *reason)
 {
 	static PynStatement update_saga = PYN_STATEMENT(
-		"UPDATE pynomaly_kernel.saga SET state = 'failing', sqlstate = $2, message = $3, detail = $4, hint = $5 WHERE id = $1",
+		"UPDATE pynomaly_kernel.saga SET state = 'failing', sqlstate = coalesce($2, '57014'), "
+		"message = coalesce($3, 'the step was left'), detail = $4, hint = $5 WHERE id = $1",
 		UUIDOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID);
 	static const char *const members[] = {"sqlstate", "message", "detail", "hint"};
 	char		nulls[] = "     ";
@@ -387,8 +388,7 @@ step_not_done(Saga *saga, int step, const char *state, const PynEventFields *eve
 		return;
 	saga->step = step;
 	record_step(saga, step, state, event);
-	if (strcmp(state, "failed") == 0)
-		note_failure(saga, event->data);
+	note_failure(saga, event->data);
 	compensate(saga, step - 1);
 }
 

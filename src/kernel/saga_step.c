@@ -12,6 +12,7 @@
 #include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
+#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
@@ -22,10 +23,14 @@
 #include "kernel/access.h"
 #include "kernel/doorbell.h"
 #include "kernel/event_log.h"
+#include "kernel/handler.h"
 #include "kernel/json_reader.h"
 #include "kernel/saga.h"
 #include "kernel/span.h"
 #include "kernel/statement.h"
+
+/* Bytes of a text of an error that are told: users' functions raise what they like. */
+#define MOST_TOLD 1000
 
 /*
  * pyn_event_fields takes a value of type pynomaly_kernel.event apart.
@@ -132,6 +137,13 @@ leave(const PynEventFields *event, const char *step)
 	pyn_saga_publish(event, "kernel.saga_step_left.v1", pyn_json_finish(&json));
 }
 
+/* The beginning of a text, as much as is told. */
+static const char *
+clip(const char *text)
+{
+	return pnstrdup(text, pg_mbcliplen(text, strlen(text), MOST_TOLD));
+}
+
 static void
 tell_failure(const PynEventFields *event, const PynStep *step, const ErrorData *error)
 {
@@ -141,11 +153,11 @@ tell_failure(const PynEventFields *event, const PynStep *step, const ErrorData *
 	pyn_json_text(&json, "request", event->subject);
 	pyn_json_text(&json, "step", step->name);
 	pyn_json_text(&json, "sqlstate", unpack_sql_state(error->sqlerrcode));
-	pyn_json_text(&json, "message", error->message != NULL ? error->message : "");
+	pyn_json_text(&json, "message", error->message != NULL ? clip(error->message) : "");
 	if (error->detail != NULL)
-		pyn_json_text(&json, "detail", error->detail);
+		pyn_json_text(&json, "detail", clip(error->detail));
 	if (error->hint != NULL)
-		pyn_json_text(&json, "hint", error->hint);
+		pyn_json_text(&json, "hint", clip(error->hint));
 	pyn_json_close_object(&json);
 	pyn_saga_publish(event, step->failed, pyn_json_finish(&json));
 }
@@ -158,7 +170,7 @@ static bool
 may_pass(const ErrorData *error)
 {
 	if (error->sqlerrcode == ERRCODE_QUERY_CANCELED)
-		return MyBackendType != B_BG_WORKER;
+		return pyn_is_cancellation(error) && MyBackendType != B_BG_WORKER;
 	switch (ERRCODE_TO_CATEGORY(error->sqlerrcode))
 	{
 		case ERRCODE_CONNECTION_EXCEPTION:

@@ -53,7 +53,7 @@
 #define UPKEEP_PAUSE (600 * 1000)
 
 /* Free memory that a worker keeps, in bytes. */
-#define KEPT_MEMORY (32 * 1024 * 1024)
+#define KEPT_MEMORY (64 * 1024 * 1024)
 
 /* A worker that has run for this long had no bad start, in ms. */
 #define GOOD_RUN 60000
@@ -213,7 +213,8 @@ static void
 keep_memory(void)
 {
 #ifdef __GLIBC__
-	(void) mallopt(M_MMAP_THRESHOLD, KEPT_MEMORY);
+	/* More than this it does not take. */
+	(void) mallopt(M_MMAP_THRESHOLD, 32 * 1024 * 1024);
 	(void) mallopt(M_TRIM_THRESHOLD, KEPT_MEMORY);
 #endif
 }

@@ -136,6 +136,21 @@ make_room(PynSample *sample)
 }
 
 /*
+ * pyn_sample_reserve makes room for rows of which the number is known.
+ */
+void
+pyn_sample_reserve(PynSample *sample, uint32 count)
+{
+	Assert(sample->rows == NULL && count <= sample->capacity);
+	if (count == 0)
+		return;
+	sample->rows = pyn_new(PynSampleRow, count);
+	sample->free_slots = pyn_new(uint32, count);
+	sample->slots = pyn_palloc_huge((Size) count * sample->slot_bytes);
+	sample->room = count;
+}
+
+/*
  * pyn_sample_add puts a row into the sample; the caller has seen that its hash is not past the limit.
  */
 void

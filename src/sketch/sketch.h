@@ -159,6 +159,7 @@ extern void pyn_extremes_settle(PynExtremes *extremes);	/* sorts and cuts to PYN
 
 /* sample.c */
 extern void pyn_sample_init(PynSample *sample, int column_count, int text_count, bool sample_text);
+extern void pyn_sample_reserve(PynSample *sample, uint32 count);
 extern void pyn_sample_add(PynSample *sample, uint64 hash, uint64 row_hash, int64 weight, const void *slot);
 extern void pyn_sample_settle(PynSample *sample);
 extern uint32 pyn_sample_capacity(int column_count, int text_count, bool sample_text);

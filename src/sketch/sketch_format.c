@@ -406,6 +406,7 @@ read_sample(PynReader *reader, PynSketch *sketch)
 		return "the sample is empty";
 	heads = pyn_read_bytes(reader, (Size) count * 24);
 	pyn_reader_init(&head, heads, (Size) count * 24);
+	pyn_sample_reserve(sample, count);
 	slot = palloc0(sample->slot_bytes);
 	for (uint32 row = 0; row < count; row++)
 	{

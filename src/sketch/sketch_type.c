@@ -135,7 +135,8 @@ pyn_sketch_to_datum(PynSketch *sketch)
 	PynWriter	writer;
 	static const uint8 header[VARHDRSZ];
 
-	pyn_writer_init(&writer, 65536);
+	/* About what the sample takes, so that the buffer need not be doubled and copied again and again. */
+	pyn_writer_init(&writer, 65536 + (Size) sketch->sample.count * (24 + sketch->sample.slot_bytes));
 	pyn_write_bytes(&writer, header, VARHDRSZ);
 	pyn_sketch_write(sketch, &writer);
 	if (writer.length > MaxAllocSize)

@@ -20,6 +20,7 @@ INSERT INTO contract VALUES
     ('pynomaly_kernel.register_saga(text,jsonb)', 'f', 'name text, steps jsonb', 'void', 'v u strict'),
     ('pynomaly_kernel.register_service(name,text,jsonb)', 'f', 'domain name, version text, contract jsonb', 'void', 'v u strict'),
     ('pynomaly_kernel.unregister_service(name)', 'f', 'domain name', 'void', 'v u strict'),
+    ('pynomaly_kernel.forget_dropped_roles()', 'f', '', 'void', 'v u strict'),
     ('pynomaly_kernel.workers()', 'f', '', 'TABLE(domain name, pid integer, state text, started_at timestamp with time zone, next_start timestamp with time zone, failures integer)', 'v u strict'),
     ('pynomaly_kernel.launcher_pid()', 'f', '', 'integer', 'v u strict'),
     ('pynomaly.subscribe(text,text,text,integer,interval)', 'f', 'type text, handler text, name text DEFAULT NULL::text, max_attempts integer DEFAULT NULL::integer, timeout interval DEFAULT NULL::interval', 'text', 'v u'),
