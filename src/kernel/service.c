@@ -22,13 +22,11 @@
 #include "fmgr.h"
 #include "funcapi.h"
 #include "miscadmin.h"
-#include "storage/latch.h"
 #include "utils/builtins.h"
 #include "utils/hsearch.h"
 #include "utils/inval.h"
 #include "utils/json.h"
 #include "utils/memutils.h"
-#include "utils/timeout.h"
 #include "utils/timestamp.h"
 
 #include "kernel/access.h"
@@ -36,6 +34,7 @@
 #include "kernel/cache.h"
 #include "kernel/consumer.h"
 #include "kernel/contract.h"
+#include "kernel/deadline.h"
 #include "kernel/json_reader.h"
 #include "kernel/json_schema.h"
 #include "kernel/service.h"
@@ -59,10 +58,6 @@ typedef struct Operation
 static PynCache cache = {
 	.name = "operations",.key_size = OPERATION_LENGTH,.entry_size = sizeof(Operation),.tables = {"operation"}
 };
-
-/* The deadline of the calls that are in progress, and whether its timer has fired. */
-static TimestampTz deadline;
-static volatile sig_atomic_t expired;
 
 PG_FUNCTION_INFO_V1(pyn_call_sql);
 
@@ -186,36 +181,6 @@ check_call(const PynCall *call, const Operation *operation, bool is_stream)
 		elog(ERROR, "operation %s changes something and is called by one that does not", operation->name);
 }
 
-/* ---------------------------------------------------------------- deadlines */
-
-static void
-deadline_passed(void)
-{
-	expired = true;
-	InterruptPending = true;
-	QueryCancelPending = true;
-	SetLatch(MyLatch);
-}
-
-/* Sets the timer to a moment, or off (0). */
-static void
-set_timer(TimestampTz end)
-{
-	static TimeoutId id = USER_TIMEOUT;
-	static bool registered = false;
-
-	if (!registered)
-	{
-		id = RegisterTimeout(USER_TIMEOUT, deadline_passed);
-		registered = true;
-	}
-	deadline = end;
-	if (end != 0)
-		enable_timeout_at(id, end);
-	else
-		disable_timeout(id, false);
-}
-
 /* ---------------------------------------------------------------- calls */
 
 /* What a call is about, for the audit trail: the first of these members that it has. */
@@ -257,22 +222,6 @@ invoke(Oid function, Jsonb *arguments, ReturnSetInfo *result)
 	return value;
 }
 
-/* Raises our own error in place of the cancellation that a passed deadline has caused. */
-static void
-raise_expired(const char *name, int milliseconds, MemoryContext context)
-{
-	ErrorData  *error;
-
-	MemoryContextSwitchTo(context);
-	error = CopyErrorData();
-	if (error->sqlerrcode != ERRCODE_QUERY_CANCELED)
-		ReThrowError(error);
-	FlushErrorState();
-	ereport(ERROR,
-			(errcode(ERRCODE_QUERY_CANCELED),
-			 errmsg("the call of %s took longer than its deadline of %d ms", name, milliseconds)));
-}
-
 /* The operation's function, as the extension's owner sees it: the caller needs no privilege on a domain's schema. */
 static Oid
 function_of(const PynCall *call, bool is_stream)
@@ -306,46 +255,29 @@ perform(const PynCall *call, ReturnSetInfo *result)
 	bool		changes_state = operation->changes_state;
 	char	   *name = pstrdup(operation->name);
 	PynChecked	checked = {"result of operation", name, NULL};
-	TimestampTz outer_deadline = deadline;
 	bool		was_reading = pyn_reading;
-	int			milliseconds = call->deadline > 0 ? call->deadline : operation->deadline;
-	TimestampTz end = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), milliseconds);
-	bool		limited = milliseconds > 0 && (deadline == 0 || end < deadline);
+	PynDeadline deadline;
 	PynSpan		span;
 	Datum		value = 0;
 
 	check_call(call, operation, result != NULL);
 	if (result != NULL)
 		expect_rows(function, result);
+	pyn_deadline_set(&deadline, call->deadline > 0 ? call->deadline : operation->deadline);
 	pyn_span_begin(&span, name, NULL);
 	PG_TRY();
 	{
-		if (limited)
-		{
-			expired = false;
-			set_timer(end);
-		}
+		pyn_deadline_begin(&deadline);
 		pyn_reading = !changes_state;
 		value = invoke(function, call->arguments, result);
 		pyn_reading = was_reading;
-		if (limited)
-		{
-			set_timer(outer_deadline);
-			/* It came too late to matter. */
-			if (expired)
-				QueryCancelPending = false;
-		}
+		pyn_deadline_end(&deadline);
 	}
 	PG_CATCH();
 	{
 		pyn_reading = was_reading;
 		pyn_span_drop(&span);
-		if (limited)
-		{
-			set_timer(outer_deadline);
-			if (expired)
-				raise_expired(name, milliseconds, context);
-		}
+		pyn_deadline_failed(&deadline, name, context);
 		PG_RE_THROW();
 	}
 	PG_END_TRY();
