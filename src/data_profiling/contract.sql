@@ -108,4 +108,4 @@ SELECT pynomaly_kernel.register_service('data_profiling', '1.0', '{
     "calls": ["data_science.process_dataset"]}');
 
 SELECT pynomaly_kernel.add_subscription('data_profiling', 'data_profiling: profile', 'data_quality.quality_analyzed.v1',
-                                        'pynomaly_data_profiling.on_quality_analyzed', '10 minutes');
+                                        'pynomaly_data_profiling.on_quality_analyzed', '10 minutes', 8);

@@ -23,6 +23,11 @@ CREATE FUNCTION pynomaly_data_quality.drop_rule(arguments jsonb) RETURNS jsonb
 REVOKE ALL ON FUNCTION pynomaly_data_quality.drop_rule(jsonb) FROM PUBLIC;
 COMMENT ON FUNCTION pynomaly_data_quality.drop_rule(jsonb) IS 'removes a rule; gives true';
 
+CREATE FUNCTION pynomaly_data_quality.discard_check(arguments jsonb) RETURNS jsonb
+    LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'pyn_quality_discard_check';
+REVOKE ALL ON FUNCTION pynomaly_data_quality.discard_check(jsonb) FROM PUBLIC;
+COMMENT ON FUNCTION pynomaly_data_quality.discard_check(jsonb) IS 'removes what a request has had analysed: the compensation of the step "analyze"';
+
 CREATE FUNCTION pynomaly_data_quality.on_dataset_processed(event pynomaly_kernel.event) RETURNS void
     LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'pyn_quality_on_dataset_processed';
 REVOKE ALL ON FUNCTION pynomaly_data_quality.on_dataset_processed(pynomaly_kernel.event) FROM PUBLIC;
@@ -73,6 +78,10 @@ SELECT pynomaly_kernel.register_service('data_quality', '1.0', '{
                     "kind": {"type": "string"}, "column": {"type": ["string", "null"]}, "low": {"type": ["number", "null"]},
                     "high": {"type": ["number", "null"]}, "severity": {"type": ["string", "null"]}}},
             "result": {"type": "integer"}},
+        "discard_check": {"kind": "unary", "changes_state": true, "idempotent": true, "deadline": "1 minute",
+            "arguments": {"type": "object", "additionalProperties": false, "required": ["request"],
+                "properties": {"request": {"type": "string", "format": "uuid"}}},
+            "result": {"type": "null"}},
         "drop_rule": {"kind": "unary", "changes_state": true, "idempotent": false, "deadline": "1 minute",
             "arguments": {"type": "object", "additionalProperties": false, "required": ["rule"],
                 "properties": {"rule": {"type": "integer"}}},
@@ -82,4 +91,4 @@ SELECT pynomaly_kernel.register_service('data_quality', '1.0', '{
     "calls": ["data_science.process_dataset"]}');
 
 SELECT pynomaly_kernel.add_subscription('data_quality', 'data_quality: analyze', 'data_science.dataset_processed.v1',
-                                        'pynomaly_data_quality.on_dataset_processed', '10 minutes');
+                                        'pynomaly_data_quality.on_dataset_processed', '10 minutes', 8);

@@ -200,6 +200,7 @@ extern bool pyn_quality_expect(const double *values, int count, bool may_have_tr
 
 /* runs.c: stored runs */
 extern bool pyn_quality_run_exists(Oid owner, const pg_uuid_t *request);
+extern void pyn_quality_run_discard(Oid owner, const pg_uuid_t *request);
 extern void pyn_quality_run_store(PynQualityAnalysis *analysis);
 
 #endif							/* PYN_DATA_QUALITY_H */

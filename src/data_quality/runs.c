@@ -165,6 +165,25 @@ pyn_quality_run_exists(Oid owner, const pg_uuid_t *request)
 	return exists;
 }
 
+/*
+ * pyn_quality_run_discard removes what a request has had analysed.
+ */
+void
+pyn_quality_run_discard(Oid owner, const pg_uuid_t *request)
+{
+	static PynStatement delete_runs = PYN_INDEX_STATEMENT(
+		"DELETE FROM pynomaly_data_quality.check_run WHERE request = $1 AND owner = $2",
+		UUIDOID, REGROLEOID);
+	Datum		values[] = {UUIDPGetDatum(request), ObjectIdGetDatum(owner)};
+	PynAccess	access;
+
+	pyn_access_begin(&access, pyn_owner());
+	SPI_connect();
+	pyn_execute(&delete_runs, values, NULL, 0);
+	SPI_finish();
+	pyn_access_end(&access);
+}
+
 /* Finds the run that is asked for among those of the user's roles; its row is the result. */
 static bool
 find_run(int64 id, const char *request, Oid user)

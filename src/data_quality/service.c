@@ -27,6 +27,7 @@
 #define CHECK_COLUMNS 9
 
 PG_FUNCTION_INFO_V1(pyn_quality_check);
+PG_FUNCTION_INFO_V1(pyn_quality_discard_check);
 PG_FUNCTION_INFO_V1(pyn_quality_on_dataset_processed);
 
 /* The event's data; with the request and the journey that it belongs to, if any. */
@@ -176,6 +177,19 @@ pyn_quality_check(PG_FUNCTION_ARGS)
 	MemoryContextSwitchTo(old);
 	MemoryContextDelete(context);
 	return (Datum) 0;
+}
+
+/*
+ * pynomaly_data_quality.discard_check(arguments jsonb) → null
+ */
+Datum
+pyn_quality_discard_check(PG_FUNCTION_ARGS)
+{
+	char	   *request = pyn_json_get_text(PG_GETARG_JSONB_P(0), "request");
+	JsonbValue	nothing = {.type = jbvNull};
+
+	pyn_quality_run_discard(GetUserId(), DatumGetUUIDP(DirectFunctionCall1(uuid_in, CStringGetDatum(request))));
+	PG_RETURN_JSONB_P(JsonbValueToJsonb(&nothing));
 }
 
 /* The step "analyze". */

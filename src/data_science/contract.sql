@@ -82,9 +82,9 @@ REVOKE ALL ON FUNCTION pynomaly_data_science.apply_retention() FROM PUBLIC;
 COMMENT ON FUNCTION pynomaly_data_science.apply_retention() IS 'removes anomalies older than pynomaly.data_science_retention, and what they have left empty';
 
 SELECT pynomaly_kernel.add_subscription('data_science', 'data_science: process', 'gateway.detection_requested.v1',
-    'pynomaly_data_science.on_detection_requested', '1 day');
+    'pynomaly_data_science.on_detection_requested', '1 day', 8);
 SELECT pynomaly_kernel.add_subscription('data_science', 'data_science: detect', 'mlops.model_ready.v1',
-    'pynomaly_data_science.on_model_ready', '1 day');
+    'pynomaly_data_science.on_model_ready', '1 day', 8);
 SELECT pynomaly.schedule('data_science: apply retention', '17 3 * * *', 'pynomaly_data_science.apply_retention', timeout => '1 hour');
 
 SELECT pynomaly_kernel.register_service('data_science', '1.0', '{

@@ -38,9 +38,12 @@
 #include "kernel/service.h"
 #include "kernel/statement.h"
 
-/* How often to look at a request that is waited for: some times in as long as it has been, and then each second, in ms. */
-#define LOOKS 4
+/* How often to look at a request that is waited for: as often as the time has doubled, and then each second, in ms. */
+#define SHORTEST_PAUSE 10
 #define LONGEST_PAUSE 1000
+
+/* A started database's workers may be away for so long, in ms: the launcher comes back after five seconds. */
+#define ABSENCE 15000
 
 PG_FUNCTION_INFO_V1(pyn_submit);
 PG_FUNCTION_INFO_V1(pyn_wait);
@@ -71,7 +74,7 @@ no_such_request(pg_uuid_t *request)
 
 /* ---------------------------------------------------------------- submit */
 
-/* Members of the call to register_dataset, of which the journey has some more. */
+/* Members of the call to register_dataset and of the journey. */
 static void
 put_arguments(FunctionCallInfo fcinfo, PynJson *json)
 {
@@ -85,7 +88,6 @@ put_arguments(FunctionCallInfo fcinfo, PynJson *json)
 				  PG_ARGISNULL(ARGUMENT_ALGORITHM) ? "auto" : text_to_cstring(PG_GETARG_TEXT_PP(ARGUMENT_ALGORITHM)));
 	if (!PG_ARGISNULL(ARGUMENT_OPTIONS))
 		pyn_json_jsonb(json, "options", PG_GETARG_JSONB_P(ARGUMENT_OPTIONS));
-	pyn_json_integer(json, "relation", PG_GETARG_OID(ARGUMENT_SOURCE));
 }
 
 /* Makes the relation known to the domain that will read it, which checks the caller's rights and what he asks for. */
@@ -97,6 +99,7 @@ register_dataset(FunctionCallInfo fcinfo)
 
 	pyn_json_open_object(&json, NULL);
 	put_arguments(fcinfo, &json);
+	pyn_json_integer(&json, "relation", PG_GETARG_OID(ARGUMENT_SOURCE));
 	pyn_json_close_object(&json);
 	call.arguments = pyn_json_finish(&json);
 	return pyn_call(&call);
@@ -104,13 +107,18 @@ register_dataset(FunctionCallInfo fcinfo)
 
 /* A version that is named must be there; a name alone may be that of a model to come. */
 static void
-check_model(const char *model)
+check_model(const char *model, const char *algorithm)
 {
 	PynCall		call = {.caller = PYN_GATEWAY,.domain = "mlops",.operation = "get_model"};
 	PynJson		json = {0};
 
 	if (model == NULL || strpbrk(model, "@/") == NULL)
 		return;
+	if (strcmp(algorithm, "auto") != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("an algorithm cannot be chosen when a version of a model is given"),
+				 errhint("It is the one that the version was fitted with.")));
 	pyn_json_open_object(&json, NULL);
 	pyn_json_text(&json, "name", model);
 	pyn_json_close_object(&json);
@@ -143,7 +151,7 @@ static bool
 find_submitted(const char *key, Oid owner, Jsonb *journey, pg_uuid_t *request)
 {
 	static PynStatement select_request = PYN_STATEMENT(
-		"SELECT id, arguments - '{time_zone,relation,dataset}'::text[] = $3 - '{time_zone,relation,dataset}'::text[] "
+		"SELECT id, arguments - '{time_zone,dataset}'::text[] = $3 - '{time_zone,dataset}'::text[] "
 		"FROM pynomaly_gateway.request "
 		"WHERE owner = $1 AND idempotency_key = $2",
 		REGROLEOID, TEXTOID, JSONBOID);
@@ -247,7 +255,7 @@ pyn_submit(PG_FUNCTION_ARGS)
 				 errmsg("source is NULL")));
 	dataset = register_dataset(fcinfo);
 	journey = make_journey(fcinfo, dataset, gate);
-	check_model(pyn_json_get_text(journey, "model"));
+	check_model(pyn_json_get_text(journey, "model"), pyn_json_get_text(journey, "algorithm"));
 
 	pyn_access_begin(&access, pyn_owner());
 	SPI_connect();
@@ -338,6 +346,7 @@ look_until(pg_uuid_t *request, TimestampTz end)
 	MemoryContext caller = CurrentMemoryContext;
 	MemoryContext context = AllocSetContextCreate(caller, "pynomaly wait", ALLOCSET_SMALL_SIZES);
 	TimestampTz begin = GetCurrentTimestamp();
+	TimestampTz last_seen = begin;
 
 	for (;;)
 	{
@@ -353,13 +362,15 @@ look_until(pg_uuid_t *request, TimestampTz end)
 		MemoryContextSwitchTo(caller);
 		if (ended || now >= end)
 			return cstring_to_text(status);
-		if (!pyn_workers_run())
+		if (pyn_workers_run())
+			last_seen = now;
+		else if (!pyn_is_started() || TimestampDifferenceExceeds(last_seen, now, ABSENCE))
 			ereport(ERROR,
 					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 					 errmsg("no background worker serves this database, so the request does not go on"),
 					 errhint("SELECT pynomaly.start(), or CALL pynomaly.process_events().")));
-		pause = Min(TimestampDifferenceMilliseconds(begin, now) / LOOKS, LONGEST_PAUSE);
-		pause = Min(Max(pause, 1), TimestampDifferenceMilliseconds(now, end) + 1);
+		pause = Min(TimestampDifferenceMilliseconds(begin, now), LONGEST_PAUSE);
+		pause = Min(Max(pause, SHORTEST_PAUSE), TimestampDifferenceMilliseconds(now, end) + 1);
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, pause, PG_WAIT_EXTENSION);
 		CHECK_FOR_INTERRUPTS();
 	}

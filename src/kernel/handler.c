@@ -25,8 +25,10 @@
 #include "nodes/parsenodes.h"
 #include "parser/parse_func.h"
 #include "storage/latch.h"
+#include "storage/proc.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
+#include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/regproc.h"
@@ -37,6 +39,7 @@
 
 #include "kernel/access.h"
 #include "kernel/handler.h"
+#include "kernel/settings.h"
 
 /* Cancellations that a handler may ignore before its worker ends. */
 #define MAX_CANCELS 3
@@ -140,6 +143,7 @@ pyn_handler_find(PynHandler *handler, const char *name, bool takes_event, Oid ro
 		return psprintf("its owner \"%s\" may not execute %s", GetUserNameFromId(role, true), name);
 	fmgr_info(function, &handler->function);
 	handler->role = role;
+	handler->builtin = builtin;
 	handler->timeout = timeout;
 	return NULL;
 }
@@ -155,6 +159,15 @@ check_constraints_at_once(void)
 	AfterTriggerSetState(statement);
 }
 
+/* Somebody's open transaction shall not hold up everybody's events: a domain's handler gives way and is tried again. */
+static void
+limit_lock_waits(void)
+{
+	if (LockTimeout == 0 || LockTimeout > pyn_lock_timeout)
+		(void) set_config_option("lock_timeout", psprintf("%d", pyn_lock_timeout), PGC_USERSET, PGC_S_SESSION,
+								 GUC_ACTION_SAVE, true, 0, false);
+}
+
 static void
 call_handler(PynHandler *handler, Datum event)
 {
@@ -162,6 +175,8 @@ call_handler(PynHandler *handler, Datum event)
 	PynAccess	access;
 
 	pyn_access_begin(&access, handler->role);
+	if (handler->builtin)
+		limit_lock_waits();
 	check_constraints_at_once();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	InitFunctionCallInfoData(*fcinfo, &handler->function, handler->function.fn_nargs, InvalidOid, NULL, NULL);

@@ -15,6 +15,7 @@ typedef struct PynHandler
 {
 	FmgrInfo	function;
 	Oid			role;
+	bool		builtin;
 	int			timeout;		/* ms */
 } PynHandler;
 

@@ -16,6 +16,8 @@
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
 #include "nodes/parsenodes.h"
+#include "pgstat.h"
+#include "storage/latch.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
@@ -26,7 +28,12 @@
 #include "kernel/doorbell.h"
 #include "kernel/launcher.h"
 #include "kernel/process.h"
+#include "kernel/scout.h"
 #include "kernel/statement.h"
+
+/* How long start() waits for the launcher to run, and how often it looks, in ms. */
+#define LAUNCHER_TIME 5000
+#define LAUNCHER_LOOK 10
 
 PG_FUNCTION_INFO_V1(pyn_process_events);
 PG_FUNCTION_INFO_V1(pyn_start);
@@ -178,6 +185,18 @@ is_launcher_running(PynShared *shared)
 	return shared->launcher_pid != 0 && kill(shared->launcher_pid, 0) == 0;
 }
 
+/* Until the launcher has told that it runs, submit() and wait() would say that nobody works. */
+static void
+await_launcher(PynShared *shared)
+{
+	for (int i = 0; i < LAUNCHER_TIME / LAUNCHER_LOOK && !is_launcher_running(shared); i++)
+	{
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, LAUNCHER_LOOK, PG_WAIT_EXTENSION);
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+	}
+}
+
 /*
  * pynomaly.start() → void
  */
@@ -198,6 +217,7 @@ pyn_start(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
 				 errmsg("the server has no free background worker for pynomaly's launcher"),
 				 errhint("Increase max_worker_processes, or CALL pynomaly.process_events().")));
+	await_launcher(shared);
 	PG_RETURN_VOID();
 }
 
@@ -273,6 +293,15 @@ pyn_workers_run(void)
 	served = pyn_slot(shared, MyDatabaseId, PYN_HOST_DOMAIN) != NULL;
 	LWLockRelease(&shared->lock);
 	return served;
+}
+
+/*
+ * pyn_is_started tells whether this database was started: its workers come back, though none may run now.
+ */
+bool
+pyn_is_started(void)
+{
+	return pyn_databases(MyDatabaseId) != NIL;
 }
 
 /*

@@ -17,7 +17,7 @@
  *		   └─ step failed ──────────┘
  *
  * An open saga remembers the event that its step in progress handles.  In a restored or copied database, whose log is
- * another one, the engine publishes it again, and the saga goes on there.
+ * another one, the engine undoes what had been done after it, publishes it again, and the saga goes on there.
  */
 #include "postgres.h"
 
@@ -75,7 +75,7 @@ pyn_register_saga(PG_FUNCTION_ARGS)
 		"INSERT INTO pynomaly_kernel.saga_definition (name, steps) VALUES ($1, $2)",
 		TEXTOID, JSONBOID);
 	static PynStatement subscribe = PYN_STATEMENT(
-		"SELECT pynomaly_kernel.add_subscription($3, 'saga: ' || event.type, event.type, 'pynomaly_kernel.advance_saga') "
+		"SELECT pynomaly_kernel.add_subscription($3, 'saga: ' || event.type, event.type, 'pynomaly_kernel.advance_saga', NULL, 100) "
 		"FROM (SELECT value ->> 'completed_by' FROM jsonb_array_elements($1) "
 		"UNION SELECT value ->> 'failed_by' FROM jsonb_array_elements($1)) AS event (type) "
 		"WHERE NOT EXISTS (SELECT FROM pynomaly_kernel.subscription WHERE name = 'saga: ' || event.type) AND $2 <> ''",
@@ -303,7 +303,9 @@ begin_step(Saga *saga, int step, const PynEventFields *event)
 	saga->step = step;
 }
 
-/* Undoes one step by the operation that its definition names, as the saga's owner. */
+/*
+ * Undoes one step by the operation that its definition names, as the saga's owner.  To undo what was not done does nothing.
+ */
 static void
 compensate_step(const Saga *saga, int number)
 {
@@ -409,6 +411,37 @@ step_given_up(const Saga *saga, const PynEventFields *event)
 	return step;
 }
 
+/*
+ * The saga goes on in another log than the one in which it began.  There its steps may have been further than the engine had
+ * heard, so what they did after the event that is published again here is undone first.
+ */
+static void
+resume(Saga *saga)
+{
+	static PynStatement select_event = PYN_STATEMENT(
+		"UPDATE pynomaly_kernel.saga SET deadline = clock_timestamp() + $2::interval WHERE id = $1 RETURNING event_type, event_data",
+		UUIDOID, TEXTOID);
+	Datum		values[] = {
+		saga->id, CStringGetTextDatum(pyn_json_get_text(step_of(saga, saga->step), "timeout"))
+	};
+	PynPublication publication = {.publisher = saga->owner,.correlation_id = DatumGetUUIDP(saga->id)};
+
+	if (!saga->is_open)
+		return;
+	if (!is_in(saga, "running"))
+	{
+		compensate(saga, saga->step_count);
+		return;
+	}
+	for (int step = saga->step_count; step >= saga->step; step--)
+		compensate_step(saga, step);
+	pyn_execute(&select_event, values, NULL, 0);
+	publication.subject = DatumGetCString(DirectFunctionCall1(uuid_out, saga->id));
+	publication.type = pyn_text_field(0, 1);
+	publication.data = DatumGetJsonbPCopy(pyn_field(0, 2, NULL));
+	pyn_publish(&publication);
+}
+
 static pg_uuid_t *
 parse_id(const char *text)
 {
@@ -428,7 +461,9 @@ advance(const PynEventFields *event)
 	/* All that tells of a saga is published on behalf of its owner. */
 	if (id == NULL || !read_saga(id, &saga) || saga.owner != event->publisher)
 		return;
-	if ((step = find_step(&saga, "completed_by", event->type)) > 0)
+	if (strcmp(event->type, "kernel.saga_resumed.v1") == 0)
+		resume(&saga);
+	else if ((step = find_step(&saga, "completed_by", event->type)) > 0)
 		step_completed(&saga, step, event);
 	else if (given_up)
 	{
@@ -475,22 +510,17 @@ fail_overdue(void)
 	return count > 0;
 }
 
-/* Sagas of another log: it was restored from a dump, or copied.  The event that each waits for is published here. */
+/* Sagas of another log: it was restored from a dump, or copied.  The engine is told to resume them here. */
 static bool
 resume_all(void)
 {
-	static PynStatement select_foreign = PYN_STATEMENT(
-		"SELECT s.id, s.owner, s.event_type, s.event_data FROM pynomaly_kernel.saga s "
-		"WHERE s.ended_at IS NULL AND s.origin <> $1 ORDER BY s.created_at FOR UPDATE",
-		UUIDOID);
-	static PynStatement update_origin = PYN_STATEMENT(
-		"UPDATE pynomaly_kernel.saga s SET origin = $1, deadline = clock_timestamp() + "
-		"(SELECT (d.steps -> (s.step - 1) ->> 'timeout')::interval FROM pynomaly_kernel.saga_definition d WHERE d.name = s.definition) "
-		"WHERE s.ended_at IS NULL AND s.origin <> $1",
+	static PynStatement update_foreign = PYN_STATEMENT(
+		"UPDATE pynomaly_kernel.saga SET origin = $1 WHERE ended_at IS NULL AND origin <> $1 RETURNING id, owner, "
+		"jsonb_build_object('request', id)",
 		UUIDOID);
 	pg_uuid_t	origin = pyn_log_origin();
 	Datum		values[] = {UUIDPGetDatum(&origin)};
-	uint64		count = pyn_execute(&select_foreign, values, NULL, 0);
+	uint64		count = pyn_execute(&update_foreign, values, NULL, 0);
 	SPITupleTable *foreign = SPI_tuptable;
 
 	if (count == 0)
@@ -500,16 +530,14 @@ resume_all(void)
 	for (uint64 row = 0; row < count; row++)
 	{
 		bool		is_null;
-		pg_uuid_t  *id = DatumGetUUIDP(SPI_getbinval(foreign->vals[row], foreign->tupdesc, 1, &is_null));
-		PynPublication publication = {.correlation_id = id};
+		PynPublication publication = {.type = "kernel.saga_resumed.v1"};
 
+		publication.correlation_id = DatumGetUUIDP(SPI_getbinval(foreign->vals[row], foreign->tupdesc, 1, &is_null));
 		publication.subject = SPI_getvalue(foreign->vals[row], foreign->tupdesc, 1);
 		publication.publisher = DatumGetObjectId(SPI_getbinval(foreign->vals[row], foreign->tupdesc, 2, &is_null));
-		publication.type = SPI_getvalue(foreign->vals[row], foreign->tupdesc, 3);
-		publication.data = DatumGetJsonbP(SPI_getbinval(foreign->vals[row], foreign->tupdesc, 4, &is_null));
+		publication.data = DatumGetJsonbP(SPI_getbinval(foreign->vals[row], foreign->tupdesc, 3, &is_null));
 		pyn_publish(&publication);
 	}
-	pyn_execute(&update_origin, values, NULL, 0);
 	return true;
 }
 

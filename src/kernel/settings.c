@@ -24,6 +24,7 @@ int			pyn_max_attempts = 5;
 int			pyn_retry_delay = 1000;
 int			pyn_retention = 7 * 86400;
 int			pyn_max_lag = 7 * 86400;
+int			pyn_lock_timeout = 3000;
 bool		pyn_trace = true;
 
 static bool autostart = false;
@@ -98,6 +99,10 @@ pyn_kernel_init(void)
 							"Sets how old the oldest event that waits for a subscription may become before it is suspended.",
 							"A suspended subscription no longer keeps events from being removed.",
 							&pyn_max_lag, pyn_max_lag, 10, INT_MAX / 1000, PGC_SIGHUP, GUC_UNIT_S, NULL, NULL, NULL);
+	DefineCustomIntVariable("pynomaly.kernel_lock_timeout",
+							"Sets how long a domain's handler waits for a lock before it gives way and is tried again later.",
+							"Meanwhile the events of others have their turn.",
+							&pyn_lock_timeout, pyn_lock_timeout, 1, INT_MAX, PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
 	DefineCustomBoolVariable("pynomaly.kernel_trace",
 							 "Stores spans of calls and steps.",
 							 NULL,

@@ -13,6 +13,7 @@ extern int	pyn_max_attempts;
 extern int	pyn_retry_delay;	/* ms */
 extern int	pyn_retention;		/* s */
 extern int	pyn_max_lag;		/* s */
+extern int	pyn_lock_timeout;	/* ms */
 extern bool pyn_trace;
 
 extern void pyn_kernel_init(void);

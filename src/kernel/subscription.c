@@ -165,7 +165,8 @@ pyn_subscribe(PG_FUNCTION_ARGS)
 }
 
 /*
- * pynomaly_kernel.add_subscription(domain name, name text, type text, handler text, timeout interval = NULL) → void
+ * pynomaly_kernel.add_subscription(domain name, name text, type text, handler text, timeout interval = NULL,
+ *									max_attempts int = NULL) → void
  */
 Datum
 pyn_add_subscription(PG_FUNCTION_ARGS)
@@ -187,7 +188,7 @@ pyn_add_subscription(PG_FUNCTION_ARGS)
 	pyn_access_begin(&access, pyn_owner());
 	SPI_connect();
 	insert_subscription(pyn_name_argument(PG_GETARG_TEXT_PP(1), "subscription"), NameStr(*PG_GETARG_NAME(0)), type,
-						handler, pyn_owner(), 0, true, PG_GETARG_DATUM(4), PG_ARGISNULL(4));
+						handler, pyn_owner(), PG_GETARG_DATUM(5), PG_ARGISNULL(5), PG_GETARG_DATUM(4), PG_ARGISNULL(4));
 	SPI_finish();
 	pyn_access_end(&access);
 	PG_RETURN_VOID();

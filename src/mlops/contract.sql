@@ -136,4 +136,4 @@ SELECT pynomaly_kernel.register_service('mlops', '1.0', '{
     "consumes": ["data_profiling.profile_generated.v1"],
     "calls": ["data_science.process_dataset"]}');
 SELECT pynomaly_kernel.add_subscription('mlops', 'mlops: train', 'data_profiling.profile_generated.v1',
-    'pynomaly_mlops.on_profile_generated', '1 hour');
+    'pynomaly_mlops.on_profile_generated', '1 hour', 8);

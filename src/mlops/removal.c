@@ -161,7 +161,7 @@ withdraw_versions(const pg_uuid_t *request, Oid role, const PynRegisteredModel *
 }
 
 /*
- * pyn_mlops_withdraw_request undoes a request's training, if it is the role's, and gives the number of versions
+ * pyn_mlops_withdraw_request undoes a request's training or choice, if it is the role's, and gives the number of versions
  * withdrawn.
  */
 int
@@ -172,6 +172,9 @@ pyn_mlops_withdraw_request(const pg_uuid_t *request, Oid role)
 		"SELECT DISTINCT m.id, m.owner, m.name FROM pynomaly_mlops.model_version v "
 		"JOIN pynomaly_mlops.model m ON m.id = v.model "
 		"WHERE v.request = $1 AND v.status = 'ready' AND pg_has_role($2, v.owner, 'USAGE') ORDER BY m.id",
+		UUIDOID, OIDOID);
+	static PynStatement delete_choice = PYN_STATEMENT(
+		"DELETE FROM pynomaly_mlops.request_model WHERE request = $1 AND pg_has_role($2, owner, 'USAGE')",
 		UUIDOID, OIDOID);
 	Datum		values[] = {UUIDPGetDatum(request), ObjectIdGetDatum(role)};
 	uint64		count = pyn_execute(&select_models, values, NULL, 0);
@@ -186,6 +189,7 @@ pyn_mlops_withdraw_request(const pg_uuid_t *request, Oid role)
 	}
 	for (uint64 i = 0; i < count; i++)
 		withdrawn += withdraw_versions(request, role, &models[i]);
+	pyn_execute(&delete_choice, values, NULL, 0);
 	return withdrawn;
 }
 

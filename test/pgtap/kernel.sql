@@ -13,7 +13,7 @@ INSERT INTO contract VALUES
     ('pynomaly_kernel.get_artifact(bytea)', 'f', 'digest bytea', 'bytea', 's r strict'),
     ('pynomaly_kernel.drop_artifact(bytea)', 'f', 'digest bytea', 'boolean', 'v u strict'),
     ('pynomaly_kernel.add_grant(text,text,text,name)', 'f', 'privilege text, kind text, object text, role name', 'void', 'v u strict'),
-    ('pynomaly_kernel.add_subscription(name,text,text,text,interval)', 'f', 'domain name, name text, type text, handler text, timeout interval DEFAULT NULL::interval', 'void', 'v u'),
+    ('pynomaly_kernel.add_subscription(name,text,text,text,interval,integer)', 'f', 'domain name, name text, type text, handler text, timeout interval DEFAULT NULL::interval, max_attempts integer DEFAULT NULL::integer', 'void', 'v u'),
     ('pynomaly_kernel.advance_saga(pynomaly_kernel.event)', 'f', 'event pynomaly_kernel.event', 'void', 'v u strict'),
     ('pynomaly_kernel.call(name,text,jsonb,interval)', 'f', 'domain name, operation text, arguments jsonb DEFAULT ''{}''::jsonb, deadline interval DEFAULT NULL::interval', 'jsonb', 'v u'),
     ('pynomaly_kernel.check_contracts()', 'f', '', 'void', 'v u strict'),
@@ -116,7 +116,7 @@ SELECT is((SELECT count(*) FROM pg_trigger JOIN kernel_relation r ON r.oid = tgr
 LOAD 'pynomaly';
 SELECT is((SELECT string_agg(name || ' ' || context, ', ' ORDER BY name) FROM pg_settings
            WHERE name ~ '^pynomaly\.(kernel_|autostart|max_workers|traceparent)'),
-          'pynomaly.autostart superuser, pynomaly.kernel_handler_timeout sighup, pynomaly.kernel_idle_exit sighup, pynomaly.kernel_max_attempts sighup, '
+          'pynomaly.autostart superuser, pynomaly.kernel_handler_timeout sighup, pynomaly.kernel_idle_exit sighup, pynomaly.kernel_lock_timeout sighup, pynomaly.kernel_max_attempts sighup, '
           'pynomaly.kernel_max_lag sighup, pynomaly.kernel_poll_interval sighup, pynomaly.kernel_retention sighup, pynomaly.kernel_retry_delay sighup, '
           'pynomaly.kernel_trace superuser, pynomaly.max_workers sighup, pynomaly.traceparent user', 'the settings are the administrator''s, but for the trace context');
 

@@ -13,7 +13,7 @@ use Test::More;
 
 my $node = PostgreSQL::Test::Cluster->new('steps');
 $node->init;
-$node->append_conf('postgresql.conf', "autovacuum = off\npynomaly.kernel_poll_interval = 100ms\npynomaly.kernel_retry_delay = 1ms\n");
+$node->append_conf('postgresql.conf', "autovacuum = off\npynomaly.kernel_poll_interval = 100ms\npynomaly.kernel_retry_delay = 1ms\npynomaly.kernel_lock_timeout = 100ms\n");
 $node->start;
 
 sub sql { return $node->safe_psql('postgres', $_[0]); }
@@ -98,7 +98,8 @@ my $partly = submit('alice', q{'bob.partly'});
 my $shown = submit('alice', q{'bob.shown'});
 work();
 is(outcome($partly), 'completed', 'what she may read in part is read in part');
-is(as('alice', "SELECT r #>> '{data,rows}', r #>> '{model,columns}', r::text ~ '6600' FROM pynomaly.report('$partly') AS r"), '300|["id", "a"]|f', 'without the column that she may not read');
+is(as('alice', "SELECT r #>> '{data,rows}', r #>> '{model,columns}', r::text ~ '6600' FROM pynomaly.report('$partly') AS r"),
+	'300|["id", "a"]|f', 'without the column that she may not read');
 is(outcome($shown), 'completed', 'a view shows her what its owner shows her');
 
 # ---------------------------------------------------------------- what she may not read any more
@@ -121,7 +122,11 @@ my $is_read = "SELECT count(*) FROM pynomaly.events WHERE subject = '$late' AND 
 for (1 .. 20) { last if sql("CALL pynomaly.process_events(1); $is_read") eq '1'; }
 is(sql($is_read), '1', 'one is read before');
 my %request = map { $_ => submit('alice', "'$_'") } sort keys %lent;
-is(as('bob', q{REVOKE SELECT ON bob.lent, bob.lent_below, bob.lent_in_part FROM alice; GRANT SELECT (id, a) ON bob.lent_in_part TO alice; DROP TABLE bob.dropped}), '', 'bob wants them back');
+is(as('bob', q{
+	REVOKE SELECT ON bob.lent, bob.lent_below, bob.lent_in_part FROM alice;
+	GRANT SELECT (id, a) ON bob.lent_in_part TO alice;
+	DROP TABLE bob.dropped;
+}), '', 'bob wants them back');
 is(as('bob', 'REVOKE SELECT ON bob.lent_longer FROM alice'), '', 'also the one of which the rows are still to be judged');
 work();
 foreach my $source (sort keys %lent)
@@ -161,8 +166,10 @@ my $of_bob = submit('bob', q{'bob.vault'});
 my $ours = submit('alice', q{'pynomaly_data_science.dataset', columns => '{id,created_at}'});
 my $not_hers = submit('alice', q{'pynomaly.requests', columns => '{status}', key => '{id}'});
 work();
-is(as('alice', qq{SELECT (pynomaly.report('$ours') #>> '{data,rows}')::int - count(*) FROM pynomaly_data_science.dataset; SELECT pynomaly.report('$not_hers') #>> '{data,rows}' = count(*)::text FROM pynomaly.requests}),
-	"0\nt", 'of our own tables she has in a step what she sees herself');
+is(as('alice', qq{
+	SELECT pynomaly.report('$ours') #>> '{data,rows}' = count(*)::text FROM pynomaly_data_science.dataset;
+	SELECT pynomaly.report('$not_hers') #>> '{data,rows}' = count(*)::text FROM pynomaly.requests;
+}), "t\nt", 'of our own tables she has in a step what she sees herself');
 is(sql(qq{SELECT count(*) > 0 FROM pynomaly_data_science.dataset WHERE owner <> 'alice'::regrole}), 't', 'where others have some, too');
 is((try_all('alice', q{SELECT pynomaly.submit('pynomaly_kernel.event')}))[0], '42501: permission denied for table event', 'and no more');
 
@@ -173,7 +180,8 @@ my %tries = (
 	'SET ROLE postgres' => '42501', 'SET LOCAL ROLE alice' => '42501', 'RESET ROLE' => '42501', 'SET SESSION AUTHORIZATION postgres' => '42501',
 	q{SELECT set_config('role', 'postgres', false)} => '42501', 'SET session_replication_role = replica' => '42501',
 	q{SELECT set_config('pynomaly.gateway_max_active', '9', false)} => '42501', 'ALTER ROLE alice SUPERUSER' => '42501', 'GRANT postgres TO alice' => '42501',
-	q{COPY alice.outcome TO PROGRAM 'true'} => '42501', q{SELECT pg_read_file('PG_VERSION')} => '42501', q{CREATE FUNCTION alice.c() RETURNS void LANGUAGE c AS 'pynomaly', 'pyn_stop'} => '42501',
+	q{COPY alice.outcome TO PROGRAM 'true'} => '42501', q{SELECT pg_read_file('PG_VERSION')} => '42501',
+	q{CREATE FUNCTION alice.c() RETURNS void LANGUAGE c AS 'pynomaly', 'pyn_stop'} => '42501',
 	'CREATE TEMPORARY TABLE t (n int)' => '42501', 'DECLARE c CURSOR WITH HOLD FOR SELECT 1' => '42501', 'CALL pynomaly.process_events()' => '42501',
 	'SELECT pg_cancel_backend(pg_backend_pid())' => '42501', 'SELECT pg_terminate_backend(pg_backend_pid())' => '42501',
 	'SELECT FROM bob.vault' => '42501', 'SELECT FROM hidden.t' => '42501', 'SELECT FROM pynomaly_kernel.event_0' => '42501', 'SELECT FROM pynomaly_kernel.artifact' => '42501',
@@ -220,7 +228,8 @@ is(as('bob', q{
 	CREATE FUNCTION bob.look(n int) RETURNS boolean LANGUAGE plpgsql AS $$
 	BEGIN
 		IF n = 1 THEN
-			INSERT INTO bob.settings SELECT concat_ws('; ', current_user, current_setting('search_path'), current_setting('work_mem'), current_setting('row_security'), nullif(current_setting('my.own', true), ''));
+			INSERT INTO bob.settings SELECT concat_ws('; ', current_user, current_setting('search_path'), current_setting('work_mem'),
+				current_setting('row_security'), nullif(current_setting('my.own', true), ''));
 		END IF;
 		RETURN true;
 	END $$;
@@ -266,6 +275,26 @@ sql('TRUNCATE bob.settings');
 is(sql("SELECT pynomaly.wait('$_')"), 'completed', 'the worker completes the request') foreach @traps;
 check_escapes('worker');
 is(sql(q{SELECT string_agg(DISTINCT what, ' | ') FROM bob.settings}), 'bob; pg_catalog, pg_temp; 4MB; on', 'nothing that she has set is there for bob');
+
+# ---------------------------------------------------------------- transactions that stay open
+
+# What she has locked and not committed holds her own requests up, and nobody else's.
+sql('SELECT pynomaly.stop(); GRANT SELECT ON bob.vault TO alice');
+$node->poll_query_until('postgres', q{SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_type LIKE 'pynomaly%' AND datname = 'postgres'});
+my %held = (
+	'cancel' => submit('alice', q{'alice.mine', contamination => 0.03}), 'profile' => submit('alice', q{'alice.mine'}),
+	'train' => submit('alice', q{'alice.trap', columns => '{a}', model => 'new'}), 'LOCK TABLE' => submit('alice', q{'alice.guarded', columns => '{id}'}));
+my $open = $node->background_psql('postgres', extra_params => [ '-U', 'alice' ]);
+$open->query(qq{BEGIN; SELECT pynomaly.cancel('$held{cancel}'); SELECT count(*) FROM pynomaly.profile('alice.mine');
+	SELECT pynomaly.train('new', 'bob.vault'); LOCK TABLE alice.guarded;});
+my $free = submit('bob', q{'bob.vault'});
+sql('SELECT pynomaly.start()');
+is(sql("SELECT pynomaly.wait('$free')"), 'completed', "bob's request is completed meanwhile");
+$open->query('COMMIT;');
+$open->quit;
+is(sql("SELECT pynomaly.wait('$held{cancel}')"), 'cancelled', 'what she has cancelled is cancelled when she commits');
+like(sql("SELECT pynomaly.wait(id) || ' ' || coalesce(sqlstate, '') FROM pynomaly.requests WHERE id = '$held{$_}'"), qr/^(completed |failed 55P03)$/, "what she held up by $_ comes to an end")
+	foreach grep { $_ ne 'cancel' } sort keys %held;
 
 $node->stop;
 my $log = slurp_file($node->logfile);

@@ -176,7 +176,8 @@ my $leaks = as('bob', q{CREATE FUNCTION bob.leak(what text) RETURNS boolean LANG
 	. join '', map { "SELECT FROM $_ AS x WHERE bob.leak(x::text);" } @of_bob);
 like($leaks, qr/NOTICE.*thing1/, 'a function in a condition is given what bob sees');
 unlike($leaks, $hidden, 'and nothing else');
-my $copies = as('bob', join '', map { "COPY $_ TO STDOUT;" } split /\n/, sql(q{SELECT oid::regclass FROM pg_class WHERE oid::regclass::text IN (} . join(', ', map { "'$_'" } @of_bob) . q{) AND relkind = 'r'}));
+my @tables = split /\n/, sql(q{SELECT oid::regclass FROM pg_class WHERE relkind = 'r' AND oid::regclass::text IN (} . join(', ', map { "'$_'" } @of_bob) . ')');
+my $copies = as('bob', join '', map { "COPY $_ TO STDOUT;" } @tables);
 like($copies, qr/bob\.things/, 'he can copy what he sees');
 unlike($copies, $hidden, 'and nothing else');
 unlike(as('bob', q{SELECT s::text FROM pg_stats s; SELECT s::text FROM pg_stats_ext s}), $secret, "nor do PostgreSQL's statistics show him values");
@@ -244,11 +245,13 @@ my @forged = (
 my $target = submit('alice', q{'alice.ledger', contamination => 0.03});
 my @forging = try_all('sam', map { "SELECT pynomaly_kernel.publish('$_->[0]', '$target', '" . $_->[1] =~ s/@/$target/r . "')" } @forged);
 like($forging[$_], qr/^42501 \| /, "sam is refused to publish $forged[$_][0]") foreach 0 .. $#forged;
-is(join(', ', grep { !/^42501 \| / } try_all('sam', map { "SELECT pynomaly_kernel.publish('$_', '$target', '{}')" } split /\n/, sql('SELECT type FROM pynomaly_kernel.event_type WHERE builtin'))), '',
+my @types_of_ours = split /\n/, sql('SELECT type FROM pynomaly_kernel.event_type WHERE builtin');
+is(join(', ', grep { !/^42501 \| / } try_all('sam', map { "SELECT pynomaly_kernel.publish('$_', '$target', '{}')" } @types_of_ours)), '',
 	'and any other event of ours');
 like((try_all('sam', q{SELECT pynomaly_kernel.publish('shop.paid.v1', NULL, '{}')}))[0], qr/^row: /, 'but not one of his own');
 # Even an event of the right type changes nothing unless the request's owner has caused it.
-sql(qq{INSERT INTO pynomaly_kernel.event_0 SELECT nextval('pynomaly_kernel.event_id'), origin, type, 'kernel', '$target', now(), data::jsonb, gen_random_uuid(), NULL, NULL, 0, 'sam', pg_current_xact_id(), NULL
+sql(qq{INSERT INTO pynomaly_kernel.event_0
+	SELECT nextval('pynomaly_kernel.event_id'), origin, type, 'kernel', '$target', now(), data::jsonb, gen_random_uuid(), NULL, NULL, 0, 'sam', pg_current_xact_id(), NULL
 	FROM pynomaly_kernel.event_log, (VALUES } . join(', ', map { "('$_->[0]', '" . $_->[1] =~ s/@/$target/r . "')" } @forged) . ') AS forged (type, data)');
 work();
 is(status($target), 'completed', "alice's request goes its way");
@@ -295,18 +298,26 @@ is(join("\n", grep { !/^\{"type": "[a-z_.0-9]+", "id": \d+, "subject": "[^"]*"\}
 # mallory's functions and operators are found first, by everybody who says nothing else; she may create in her schema and in public.
 sql(q{CREATE ROLE mallory LOGIN; CREATE SCHEMA trap AUTHORIZATION mallory; GRANT USAGE ON SCHEMA trap TO PUBLIC; GRANT CREATE ON SCHEMA public TO mallory});
 my @types = qw(text name oid bigint integer smallint bytea uuid jsonb xid8 timestamptz interval regrole regclass boolean numeric float8);
-my @functions = ([ 'now()', 'timestamptz' ], [ 'clock_timestamp()', 'timestamptz' ], [ 'gen_random_uuid()', 'uuid' ], [ 'pg_has_role(oid, text)', 'boolean' ], [ 'pg_has_role(oid, oid, text)', 'boolean' ],
-	[ 'jsonb_build_object(text, text)', 'jsonb' ], [ 'jsonb_strip_nulls(jsonb)', 'jsonb' ], [ 'jsonb_array_elements(jsonb)', 'jsonb' ], [ 'encode(bytea, text)', 'text' ], [ 'format(text, integer)', 'text' ],
-	[ 'upper_inf(tstzrange)', 'boolean' ], [ 'nextval(regclass)', 'bigint' ], [ 'array_length(anyarray, integer)', 'integer' ], [ 'current_database()', 'name' ], [ 'octet_length(bytea)', 'integer' ],
-	[ 'pg_current_xact_id_if_assigned()', 'xid8' ], [ 'pg_visible_in_snapshot(xid8, pg_snapshot)', 'boolean' ], [ 'left(text, integer)', 'text' ], [ 'split_part(text, text, integer)', 'text' ],
-	[ 'date_trunc(text, timestamptz)', 'timestamptz' ], (map { [ "compared($_, $_)", 'boolean' ], [ "max($_)", $_ ], [ "coalesced($_)", $_ ] } @types), [ 'member(jsonb, text)', 'jsonb' ], [ 'member_text(jsonb, text)', 'text' ],
-	[ 'joined(text, text)', 'text' ], [ 'has(jsonb, text)', 'boolean' ], [ 'contains(jsonb, jsonb)', 'boolean' ]);
+my @functions = map { [ split / returns / ] } (
+	'now() returns timestamptz', 'clock_timestamp() returns timestamptz', 'gen_random_uuid() returns uuid', 'current_database() returns name',
+	'pg_has_role(oid, text) returns boolean', 'pg_has_role(oid, oid, text) returns boolean', 'jsonb_build_object(text, text) returns jsonb',
+	'jsonb_strip_nulls(jsonb) returns jsonb', 'jsonb_array_elements(jsonb) returns jsonb', 'encode(bytea, text) returns text', 'format(text, integer) returns text',
+	'upper_inf(tstzrange) returns boolean', 'nextval(regclass) returns bigint', 'array_length(anyarray, integer) returns integer', 'octet_length(bytea) returns integer',
+	'pg_current_xact_id_if_assigned() returns xid8', 'pg_visible_in_snapshot(xid8, pg_snapshot) returns boolean', 'left(text, integer) returns text',
+	'split_part(text, text, integer) returns text', 'date_trunc(text, timestamptz) returns timestamptz', 'member(jsonb, text) returns jsonb',
+	'member_text(jsonb, text) returns text', 'joined(text, text) returns text', 'has(jsonb, text) returns boolean', 'contains(jsonb, jsonb) returns boolean',
+	map { ("compared($_, $_) returns boolean", "max($_) returns $_", "min($_) returns $_") } @types);
+my $functions = join '', map {
+	my ($signature, $type) = @$_;
+	map { "CREATE FUNCTION $_.$signature RETURNS $type LANGUAGE plpgsql SET search_path = pg_catalog AS
+		\$\$BEGIN PERFORM trap.sprung('$_.$signature'); RETURN NULL; END\$\$;" } qw(trap public) } @functions;
+my $operators = join '', map {
+	my $type = $_;
+	map { "CREATE OPERATOR trap.$_ (FUNCTION = trap.compared, LEFTARG = $type, RIGHTARG = $type);" } ('=', '<>', '>=', '<=', '<', '>') } grep { !/^reg/ } @types;
 is(as('mallory', q{
 	SET search_path = pg_catalog;
 	CREATE FUNCTION trap.sprung(what text) RETURNS void LANGUAGE plpgsql AS $$BEGIN RAISE LOG 'trap % sprung by %', what, current_user; END$$;
-	} . join('', map { my ($schema, $f) = @$_; "CREATE FUNCTION $schema.$f->[0] RETURNS $f->[1] LANGUAGE plpgsql SET search_path = pg_catalog AS \$\$BEGIN PERFORM trap.sprung('$schema.$f->[0]'); RETURN NULL; END\$\$;\n" }
-		map { [ 'trap', $_ ], [ 'public', $_ ] } @functions)
-	. join('', map { my $type = $_; map { "CREATE OPERATOR trap.$_ (FUNCTION = trap.compared, LEFTARG = $type, RIGHTARG = $type);" } ('=', '<>', '>=', '<=', '<', '>') } grep { $_ ne 'regclass' && $_ ne 'regrole' } @types)
+	} . $functions . $operators
 	. q{CREATE OPERATOR trap.-> (FUNCTION = trap.member, LEFTARG = jsonb, RIGHTARG = text); CREATE OPERATOR trap.->> (FUNCTION = trap.member_text, LEFTARG = jsonb, RIGHTARG = text);
 	CREATE OPERATOR trap.|| (FUNCTION = trap.joined, LEFTARG = text, RIGHTARG = text); CREATE OPERATOR trap.? (FUNCTION = trap.has, LEFTARG = jsonb, RIGHTARG = text);
 	CREATE OPERATOR trap.@> (FUNCTION = trap.contains, LEFTARG = jsonb, RIGHTARG = jsonb);
@@ -328,7 +339,8 @@ my $everything = q{
 	SELECT FROM pynomaly.detect('bob.things'); SELECT FROM pynomaly.anomalies('bob.things', model => 'bobs');
 	SELECT pynomaly.score('bobs', 1, 1, 'x'::pg_catalog.text) IS NULL;
 	SELECT pynomaly.report(:'request') IS NULL; SELECT FROM pynomaly.request_anomalies(:'request');
-	SELECT FROM pynomaly.requests; SELECT FROM pynomaly.timeline; SELECT FROM pynomaly.events; SELECT FROM pynomaly.subscriptions; SELECT FROM pynomaly.retries; SELECT FROM pynomaly.schedules;
+	SELECT FROM pynomaly.requests; SELECT FROM pynomaly.timeline; SELECT FROM pynomaly.events; SELECT FROM pynomaly.subscriptions;
+	SELECT FROM pynomaly.retries; SELECT FROM pynomaly.schedules;
 	SELECT FROM pynomaly_data_science.found_anomaly; SELECT FROM pynomaly_data_quality.latest_result; SELECT FROM pynomaly_data_profiling.latest_change; SELECT FROM pynomaly_mlops.version;
 	SELECT pynomaly.subscribe('shop.*', 'bob.handler', 'of bob') IS NULL; SELECT pynomaly.unsubscribe('of bob') IS NULL;
 	SELECT pynomaly.drop_model('bobs') IS NULL; SELECT FROM pynomaly.services();
@@ -344,7 +356,8 @@ sql('ALTER DATABASE postgres RESET search_path');
 
 $node->stop;
 my $log = slurp_file($node->logfile);
-is(join("\n", grep { !/trap\.now\(\) sprung by bob/ } $log =~ /trap .* sprung by .*/g), '', 'nothing of hers was called in his name or the superuser\'s, but where he called it himself');
+is(join("\n", grep { !/trap\.now\(\) sprung by bob/ } $log =~ /trap .* sprung by .*/g), '',
+	'nothing of hers was called in his name or the superuser\'s, but where he called it himself');
 like($log, qr/trap\.now\(\) sprung by bob/, 'which the log tells of');
 like($log, qr/subscription "alice fails" gave up event/, 'it tells of an event that was given up');
 unlike($log, $secret, "and has none of alice's values");

@@ -12,7 +12,7 @@ SELECT pynomaly_kernel.register_saga('detection', '[
     {"step": "process", "domain": "data_science", "completed_by": "data_science.dataset_processed.v1",
      "failed_by": "data_science.detection_failed.v1", "timeout": "2 days", "compensation": "discard_dataset_version"},
     {"step": "analyze", "domain": "data_quality", "completed_by": "data_quality.quality_analyzed.v1",
-     "failed_by": "data_quality.analysis_failed.v1", "timeout": "2 days",
+     "failed_by": "data_quality.analysis_failed.v1", "timeout": "2 days", "compensation": "discard_check",
      "ends": {"verdict": "stop", "journey": {"gate": "stop"}}},
     {"step": "profile", "domain": "data_profiling", "completed_by": "data_profiling.profile_generated.v1",
      "failed_by": "data_profiling.profiling_failed.v1", "timeout": "2 days", "compensation": "discard_profile"},
@@ -55,7 +55,7 @@ CREATE FUNCTION pynomaly_gateway.on_saga_ended(event pynomaly_kernel.event) RETU
     LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'pyn_gateway_on_saga_ended';
 REVOKE ALL ON FUNCTION pynomaly_gateway.on_saga_ended(pynomaly_kernel.event) FROM PUBLIC;
 COMMENT ON FUNCTION pynomaly_gateway.on_saga_ended(pynomaly_kernel.event) IS 'makes the report of a request that has ended';
-SELECT pynomaly_kernel.add_subscription('gateway', 'gateway: report', 'kernel.saga_ended.v1', 'pynomaly_gateway.on_saga_ended');
+SELECT pynomaly_kernel.add_subscription('gateway', 'gateway: report', 'kernel.saga_ended.v1', 'pynomaly_gateway.on_saga_ended', NULL, 100);
 
 CREATE FUNCTION pynomaly_gateway.forget_requests() RETURNS void
     LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'pyn_gateway_forget_requests';

@@ -106,10 +106,10 @@ REVOKE ALL ON FUNCTION pynomaly.redrive(text, bigint) FROM PUBLIC;
 COMMENT ON FUNCTION pynomaly.redrive(text, bigint) IS
     'gives a subscription''s dead event, or all of them, a new set of attempts, behind what waits already; gives their number';
 
-CREATE FUNCTION pynomaly_kernel.add_subscription(domain name, name text, type text, handler text, timeout interval DEFAULT NULL) RETURNS void
+CREATE FUNCTION pynomaly_kernel.add_subscription(domain name, name text, type text, handler text, timeout interval DEFAULT NULL, max_attempts integer DEFAULT NULL) RETURNS void
     LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'pyn_add_subscription';
-REVOKE ALL ON FUNCTION pynomaly_kernel.add_subscription(name, text, text, text, interval) FROM PUBLIC;
-COMMENT ON FUNCTION pynomaly_kernel.add_subscription(name, text, text, text, interval) IS
+REVOKE ALL ON FUNCTION pynomaly_kernel.add_subscription(name, text, text, text, interval, integer) FROM PUBLIC;
+COMMENT ON FUNCTION pynomaly_kernel.add_subscription(name, text, text, text, interval, integer) IS
     'subscribes a domain: its worker runs the handler as the extension''s owner';
 
 SELECT pynomaly_kernel.register_event_type('kernel.event_failed.v1', '{

@@ -67,5 +67,10 @@ SELECT pynomaly_kernel.register_event_type('kernel.saga_ended.v1', '{
     "type": "object", "additionalProperties": false, "required": ["request", "definition", "state"],
     "properties": {"request": {"type": "string", "format": "uuid"}, "definition": {"type": "string"},
                    "state": {"type": "string", "enum": ["completed", "stopped", "cancelled", "failed"]}}}');
-SELECT pynomaly_kernel.add_subscription('gateway', 'saga: kernel.saga_step_left.v1', 'kernel.saga_step_left.v1', 'pynomaly_kernel.advance_saga');
-SELECT pynomaly_kernel.add_subscription('gateway', 'saga: kernel.event_failed.v1', 'kernel.event_failed.v1', 'pynomaly_kernel.advance_saga');
+SELECT pynomaly_kernel.register_event_type('kernel.saga_resumed.v1', '{
+    "type": "object", "additionalProperties": false, "required": ["request"],
+    "properties": {"request": {"type": "string", "format": "uuid"}}}');
+-- The engine must not give up: what it knows of a saga is nowhere else.
+SELECT pynomaly_kernel.add_subscription('gateway', 'saga: kernel.saga_step_left.v1', 'kernel.saga_step_left.v1', 'pynomaly_kernel.advance_saga', NULL, 100);
+SELECT pynomaly_kernel.add_subscription('gateway', 'saga: kernel.event_failed.v1', 'kernel.event_failed.v1', 'pynomaly_kernel.advance_saga', NULL, 100);
+SELECT pynomaly_kernel.add_subscription('gateway', 'saga: kernel.saga_resumed.v1', 'kernel.saga_resumed.v1', 'pynomaly_kernel.advance_saga', NULL, 100);

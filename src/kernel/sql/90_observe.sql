@@ -114,6 +114,11 @@ BEGIN ATOMIC
         FROM pynomaly_kernel.saga s WHERE s.ended_at IS NULL) AS g
     WHERE g.since < now() - interval '1 hour'
     UNION ALL
+    SELECT 'roles', 'grants', 'warning', 'the roles exist in this server, but have no grants in this database',
+        'SELECT pynomaly.create_roles().'
+    FROM pg_roles r
+    WHERE r.rolname = 'pynomaly_viewer' AND NOT has_table_privilege(r.oid, 'pynomaly.events', 'SELECT')
+    UNION ALL
     SELECT 'service', p.domain::text, 'error', string_agg(p.problem, '; '), 'Contracts do not fit: see pynomaly.services().'
     FROM pynomaly_kernel.contract_problem p GROUP BY p.domain
     UNION ALL
