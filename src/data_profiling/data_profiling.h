@@ -174,7 +174,7 @@ extern void pyn_profile_insert_changes(int64 profile, Oid owner, List *changes);
 extern void pyn_profile_set_seconds(int64 profile, double seconds);
 extern void pyn_profile_remove_old(Oid owner, int64 dataset);
 extern void pyn_profile_discard(Oid owner, const char *request);
-extern void pyn_profile_load(int64 id, PynStoredProfile *profile);
+extern bool pyn_profile_load(int64 id, PynStoredProfile *profile);
 extern bool pyn_profile_visible(int64 id, Oid reader);
 extern int64 pyn_profile_before(int64 id);
 extern void pyn_profile_put_columns(int64 id, ReturnSetInfo *result);

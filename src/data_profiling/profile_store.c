@@ -200,9 +200,10 @@ number_field(uint64 row, int column)
 }
 
 /*
- * pyn_profile_load reads a stored profile as far as comparisons need it; in the current memory context.
+ * pyn_profile_load reads a stored profile as far as comparisons need it, in the current memory context; false if it is not
+ * there any more.
  */
-void
+bool
 pyn_profile_load(int64 id, PynStoredProfile *profile)
 {
 	static PynStatement select_profile = PYN_STATEMENT(
@@ -216,7 +217,8 @@ pyn_profile_load(int64 id, PynStoredProfile *profile)
 	Datum		values[] = {Int64GetDatum(id)};
 	SPITupleTable *rows;
 
-	pyn_execute(&select_profile, values, NULL, 1);
+	if (pyn_execute(&select_profile, values, NULL, 1) == 0)
+		return false;
 	profile->id = id;
 	profile->rows = DatumGetInt64(pyn_field(0, 1, NULL));
 	profile->column_count = (int) pyn_execute(&select_columns, values, NULL, 0);
@@ -242,6 +244,7 @@ pyn_profile_load(int64 id, PynStoredProfile *profile)
 		column->top_values = DatumGetJsonbPCopy(pyn_field(i, 14, NULL));
 	}
 	SPI_freetuptable(rows);
+	return true;
 }
 
 /*

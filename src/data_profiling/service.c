@@ -51,14 +51,15 @@ refuse_missing(int64 profile)
 			 errmsg("profile " INT64_FORMAT " does not exist", profile)));
 }
 
+/* The changes between two profiles; none if one of them has been discarded meanwhile, with the request that it was made for. */
 static List *
 compare_stored(int64 before, int64 after)
 {
 	PynStoredProfile first;
 	PynStoredProfile second;
 
-	pyn_profile_load(before, &first);
-	pyn_profile_load(after, &second);
+	if (!pyn_profile_load(before, &first) || !pyn_profile_load(after, &second))
+		return NIL;
 	return pyn_compare_profiles(&first, &second);
 }
 

@@ -202,28 +202,49 @@ describe_columns(const PynSketch *sketch)
 	return pyn_json_finish(&json);
 }
 
-/* Forgets the sketches of versions that are no longer among the newest ones. */
+/* Drops an owner's sketch unless a version has it.  The caller is the extension's owner and connected to SPI. */
 static void
-forget_sketches(const PynDataset *dataset, int version)
+drop_unused(bytea *sketch, Oid owner)
 {
-	static PynStatement select_old = PYN_STATEMENT(
-		"UPDATE pynomaly_data_science.dataset_version v SET sketch = NULL FROM pynomaly_data_science.dataset_version old "
-		"WHERE v.dataset = $1 AND v.version <= $2 AND v.sketch IS NOT NULL AND old.dataset = v.dataset AND old.version = v.version "
-		"RETURNING old.sketch, v.owner, EXISTS (SELECT FROM pynomaly_data_science.dataset_version other "
-		"WHERE other.sketch = old.sketch AND other.owner = old.owner AND (other.dataset <> $1 OR other.version > $2))",
-		INT8OID, INT4OID);
-	Datum		values[] = {Int64GetDatum(dataset->id), Int32GetDatum(version - pyn_data_science_kept_sketches)};
-	uint64		count = pyn_execute(&select_old, values, NULL, 0);
-	SPITupleTable *old = SPI_tuptable;
+	static PynStatement select_need = PYN_STATEMENT(
+		"SELECT FROM pynomaly_data_science.dataset_version WHERE sketch = $1 AND owner = $2",
+		BYTEAOID, REGROLEOID);
+	Datum		values[] = {PointerGetDatum(sketch), ObjectIdGetDatum(owner)};
+
+	if (pyn_artifact_seize(sketch, owner) && pyn_execute_latest(&select_need, values, NULL) == 0)
+		(void) pyn_artifact_drop(sketch, owner);
+}
+
+/* Drops the sketches in the first column of the last result, unless versions have them. */
+static void
+drop_all_unused(uint64 count, Oid owner)
+{
+	SPITupleTable *sketches = SPI_tuptable;
 
 	for (uint64 row = 0; row < count; row++)
 	{
 		bool		is_null;
+		Datum		sketch = SPI_getbinval(sketches->vals[row], sketches->tupdesc, 1, &is_null);
 
-		if (!DatumGetBool(SPI_getbinval(old->vals[row], old->tupdesc, 3, &is_null)))
-			(void) pyn_artifact_drop(DatumGetByteaPP(SPI_getbinval(old->vals[row], old->tupdesc, 1, &is_null)),
-									 DatumGetObjectId(SPI_getbinval(old->vals[row], old->tupdesc, 2, &is_null)));
+		if (!is_null)
+			drop_unused(DatumGetByteaPP(sketch), owner);
 	}
+}
+
+/* Forgets the sketches of versions that are no longer among the newest ones, nor those of requests under way. */
+static void
+forget_sketches(const PynDataset *dataset, int version)
+{
+	static PynStatement update_old = PYN_STATEMENT(
+		"WITH old AS (SELECT version, sketch FROM pynomaly_data_science.dataset_version v "
+		"WHERE dataset = $1 AND version <= $2 AND sketch IS NOT NULL "
+		"AND NOT EXISTS (SELECT FROM pynomaly_kernel.saga s WHERE s.id = v.request AND s.ended_at IS NULL)) "
+		"UPDATE pynomaly_data_science.dataset_version v SET sketch = NULL FROM old "
+		"WHERE v.dataset = $1 AND v.version = old.version RETURNING old.sketch",
+		INT8OID, INT4OID);
+	Datum		values[] = {Int64GetDatum(dataset->id), Int32GetDatum(version - pyn_data_science_kept_sketches)};
+
+	drop_all_unused(pyn_execute(&update_old, values, NULL, 0), dataset->owner);
 }
 
 static void
@@ -335,27 +356,14 @@ void
 pyn_dataset_discard(pg_uuid_t *request, Oid owner)
 {
 	static PynStatement delete_versions = PYN_STATEMENT(
-		"DELETE FROM pynomaly_data_science.dataset_version v WHERE request = $1 AND owner = $2 "
-		"RETURNING sketch, sketch IS NULL OR EXISTS (SELECT FROM pynomaly_data_science.dataset_version other "
-		"WHERE other.sketch = v.sketch AND other.owner = v.owner AND other.request IS DISTINCT FROM $1)",
+		"DELETE FROM pynomaly_data_science.dataset_version WHERE request = $1 AND owner = $2 RETURNING sketch",
 		UUIDOID, REGROLEOID);
 	Datum		values[] = {UUIDPGetDatum(request), ObjectIdGetDatum(owner)};
-	SPITupleTable *deleted;
 	PynAccess	access;
-	uint64		count;
 
 	pyn_access_begin(&access, pyn_owner());
 	SPI_connect();
-	count = pyn_execute(&delete_versions, values, NULL, 0);
-	deleted = SPI_tuptable;
-	for (uint64 row = 0; row < count; row++)
-	{
-		bool		is_null;
-
-		if (!DatumGetBool(SPI_getbinval(deleted->vals[row], deleted->tupdesc, 2, &is_null)))
-			(void) pyn_artifact_drop(DatumGetByteaPP(SPI_getbinval(deleted->vals[row], deleted->tupdesc, 1, &is_null)),
-									 owner);
-	}
+	drop_all_unused(pyn_execute(&delete_versions, values, NULL, 0), owner);
 	SPI_finish();
 	pyn_access_end(&access);
 }

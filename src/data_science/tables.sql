@@ -37,6 +37,7 @@ COMMENT ON TABLE pynomaly_data_science.dataset_version IS 'a dataset as it was r
 COMMENT ON COLUMN pynomaly_data_science.dataset_version.sketch IS 'SHA-256 of the artifact; NULL when it is no longer kept';
 COMMENT ON COLUMN pynomaly_data_science.dataset_version.columns IS 'array of {name, kind}';
 COMMENT ON COLUMN pynomaly_data_science.dataset_version.seconds IS 'that reading it took';
+CREATE INDEX dataset_version_sketch_idx ON pynomaly_data_science.dataset_version (sketch) WHERE sketch IS NOT NULL;
 CREATE INDEX dataset_version_request_idx ON pynomaly_data_science.dataset_version (request) WHERE request IS NOT NULL;
 SELECT pg_catalog.pg_extension_config_dump('pynomaly_data_science.dataset_version', '');
 

@@ -316,7 +316,7 @@ pyn_request_status(pg_uuid_t *request, Oid reader, bool *ended)
 }
 
 /* Refuses to wait for what cannot come to pass: a request of this transaction. */
-static void
+static pg_noinline void
 check_committed(pg_uuid_t *request)
 {
 	static PynStatement select_xmin = PYN_STATEMENT(

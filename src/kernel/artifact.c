@@ -41,11 +41,52 @@ sha256(const bytea *bytes)
 	return digest;
 }
 
+/* Runs a statement that locks an artifact; false if there is none, or it cannot be locked. */
+static bool
+lock(PynStatement *statement, bytea *digest, Oid owner)
+{
+	Datum		values[] = {PointerGetDatum(digest), ObjectIdGetDatum(OidIsValid(owner) ? owner : GetUserId())};
+	PynAccess	access;
+	bool		locked;
+
+	pyn_access_begin(&access, pyn_owner());
+	SPI_connect();
+	locked = pyn_execute(statement, values, NULL, 1) == 1;
+	SPI_finish();
+	pyn_access_end(&access);
+	return locked;
+}
+
 /*
- * pyn_artifact_put stores bytes and gives their digest.  The same bytes of one owner are stored once.
+ * pyn_artifact_hold keeps an artifact until the transaction ends; false if there is none.
  */
-bytea *
-pyn_artifact_put(const char *kind, bytea *bytes, Oid owner)
+bool
+pyn_artifact_hold(bytea *digest, Oid owner)
+{
+	static PynStatement lock_artifact = PYN_STATEMENT(
+		"SELECT FROM pynomaly_kernel.artifact WHERE digest = $1 AND owner = $2 FOR KEY SHARE",
+		BYTEAOID, REGROLEOID);
+
+	return lock(&lock_artifact, digest, owner);
+}
+
+/*
+ * pyn_artifact_seize makes sure that nobody holds an artifact, or begins to, until the transaction ends; false if somebody
+ * does, or there is none.
+ */
+bool
+pyn_artifact_seize(bytea *digest, Oid owner)
+{
+	static PynStatement lock_artifact = PYN_STATEMENT(
+		"SELECT FROM pynomaly_kernel.artifact WHERE digest = $1 AND owner = $2 FOR UPDATE SKIP LOCKED",
+		BYTEAOID, REGROLEOID);
+
+	return lock(&lock_artifact, digest, owner);
+}
+
+/* Stores bytes under their digest, unless they are there; an error if they are of another kind. */
+static void
+store(bytea *digest, const char *kind, bytea *bytes, Oid owner)
 {
 	static PynStatement insert_artifact = PYN_STATEMENT(
 		"INSERT INTO pynomaly_kernel.artifact (digest, owner, kind, bytes, created_at) VALUES ($1, $2, $3, $4, now()) "
@@ -54,16 +95,11 @@ pyn_artifact_put(const char *kind, bytea *bytes, Oid owner)
 	static PynStatement select_kind = PYN_STATEMENT(
 		"SELECT kind FROM pynomaly_kernel.artifact WHERE digest = $1 AND owner = $2",
 		BYTEAOID, REGROLEOID);
-	bytea	   *digest = sha256(bytes);
-	Datum		values[] = {PointerGetDatum(digest), ObjectIdGetDatum(OidIsValid(owner) ? owner : GetUserId()),
-	CStringGetTextDatum(kind), PointerGetDatum(bytes)};
+	Datum		values[] = {
+		PointerGetDatum(digest), ObjectIdGetDatum(owner), CStringGetTextDatum(kind), PointerGetDatum(bytes)
+	};
 	PynAccess	access;
 
-	pyn_check_writable("put_artifact()");
-	if (kind[0] == 0 || strlen(kind) > MAX_KIND)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("the kind of an artifact must have 1 to %d bytes", MAX_KIND)));
 	pyn_access_begin(&access, pyn_owner());
 	SPI_connect();
 	if (pyn_execute(&insert_artifact, values, NULL, 0) == 0 && pyn_execute(&select_kind, values, NULL, 1) == 1 &&
@@ -73,6 +109,29 @@ pyn_artifact_put(const char *kind, bytea *bytes, Oid owner)
 				 errmsg("these bytes are stored as an artifact of kind \"%s\", not \"%s\"", pyn_text_field(0, 1), kind)));
 	SPI_finish();
 	pyn_access_end(&access);
+}
+
+/*
+ * pyn_artifact_put stores bytes and gives their digest.  The same bytes of one owner are stored once.
+ */
+bytea *
+pyn_artifact_put(const char *kind, bytea *bytes, Oid owner)
+{
+	bytea	   *digest = sha256(bytes);
+
+	pyn_check_writable("put_artifact()");
+	if (!OidIsValid(owner))
+		owner = GetUserId();
+	if (kind[0] == 0 || strlen(kind) > MAX_KIND)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("the kind of an artifact must have 1 to %d bytes", MAX_KIND)));
+	/* Equal bytes that were there already may be dropped before they are held. */
+	do
+	{
+		CHECK_FOR_INTERRUPTS();
+		store(digest, kind, bytes, owner);
+	} while (!pyn_artifact_hold(digest, owner));
 	return digest;
 }
 

@@ -92,7 +92,11 @@ Datum
 pyn_field(uint64 row, int column, bool *is_null)
 {
 	bool		null_here;
-	Datum		value = SPI_getbinval(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, column, &null_here);
+	Datum		value;
+
+	if (SPI_tuptable == NULL || row >= SPI_tuptable->numvals)
+		elog(ERROR, "a statement of our own gave no row");
+	value = SPI_getbinval(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, column, &null_here);
 
 	if (is_null != NULL)
 		*is_null = null_here;

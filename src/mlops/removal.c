@@ -3,8 +3,8 @@
  *		Models' bytes: stored once for each owner, and removed with the last version that needs them.
  *
  * Equal models have one artifact, which thus may belong to several versions.  Who makes a version, or chooses one for
- * a request, locks its artifact until the transaction ends; who removes one locks it too before looking whether it is
- * still needed.  So neither misses the other.  Removers do not wait: what is locked is in use.  What a running request
+ * a request, holds its artifact until the transaction ends (kernel/artifact.h); who removes one seizes it before looking
+ * whether it is still needed.  Removers do not wait: what is held is in use.  What a running request
  * is served with stays, too, though its version be withdrawn; it goes with the model.
  */
 #include "mlops/mlops.h"
@@ -24,18 +24,6 @@
  */
 #define KEPT_VERSIONS 10
 
-/* Locks an owner's model against removal until the transaction ends; false if it is not there. */
-static bool
-lock_bytes(bytea *digest, Oid owner)
-{
-	static PynStatement lock_artifact = PYN_STATEMENT(
-		"SELECT FROM pynomaly_kernel.artifact WHERE digest = $1 AND owner = $2 FOR KEY SHARE",
-		BYTEAOID, REGROLEOID);
-	Datum		values[] = {PointerGetDatum(digest), ObjectIdGetDatum(owner)};
-
-	return pyn_execute(&lock_artifact, values, NULL, 1) == 1;
-}
-
 /*
  * pyn_mlops_store_bytes stores a model's bytes for an owner and gives their digest; nobody removes them until the
  * transaction ends.
@@ -43,15 +31,7 @@ lock_bytes(bytea *digest, Oid owner)
 bytea *
 pyn_mlops_store_bytes(bytea *bytes, Oid owner)
 {
-	bytea	   *digest;
-
-	/* Equal bytes that were there already may be removed before they are locked. */
-	do
-	{
-		CHECK_FOR_INTERRUPTS();
-		digest = pyn_artifact_put(ARTIFACT_KIND, bytes, owner);
-	} while (!lock_bytes(digest, owner));
-	return digest;
+	return pyn_artifact_put(ARTIFACT_KIND, bytes, owner);
 }
 
 /*
@@ -60,7 +40,7 @@ pyn_mlops_store_bytes(bytea *bytes, Oid owner)
 void
 pyn_mlops_hold_bytes(const PynModelVersion *version)
 {
-	if (!lock_bytes(version->digest, version->model.owner))
+	if (!pyn_artifact_hold(version->digest, version->model.owner))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("the bytes of version %d of model \"%s\" have been removed", version->version,
@@ -72,9 +52,6 @@ pyn_mlops_hold_bytes(const PynModelVersion *version)
 static bool
 remove_unused(bytea *digest, Oid owner)
 {
-	static PynStatement lock_artifact = PYN_STATEMENT(
-		"SELECT FROM pynomaly_kernel.artifact WHERE digest = $1 AND owner = $2 FOR UPDATE SKIP LOCKED",
-		BYTEAOID, REGROLEOID);
 	static PynStatement select_need = PYN_STATEMENT(
 		"SELECT FROM pynomaly_mlops.model_version v WHERE v.digest = $1 AND v.owner = $2 AND (v.status = 'ready' OR "
 		"EXISTS (SELECT FROM pynomaly_mlops.request_model r JOIN pynomaly_kernel.saga s ON s.id = r.request "
@@ -83,7 +60,7 @@ remove_unused(bytea *digest, Oid owner)
 	Datum		values[] = {PointerGetDatum(digest), ObjectIdGetDatum(owner)};
 
 	/* Whoever had locked it has committed: its version shows in a snapshot that is taken now. */
-	return pyn_execute(&lock_artifact, values, NULL, 1) == 1 &&
+	return pyn_artifact_seize(digest, owner) &&
 		pyn_execute_latest(&select_need, values, NULL) == 0 &&
 		pyn_artifact_drop(digest, owner);
 }

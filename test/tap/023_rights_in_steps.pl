@@ -289,11 +289,11 @@ $open->query(qq{BEGIN; SELECT pynomaly.cancel('$held{cancel}'); SELECT count(*) 
 	SELECT pynomaly.train('new', 'bob.vault'); LOCK TABLE alice.guarded;});
 my $free = submit('bob', q{'bob.vault'});
 sql('SELECT pynomaly.start()');
-is(sql("SELECT pynomaly.wait('$free')"), 'completed', "bob's request is completed meanwhile");
+is(sql("SELECT pynomaly.wait('$free', '60 s')"), 'completed', "bob's request is completed meanwhile");
 $open->query('COMMIT;');
 $open->quit;
-is(sql("SELECT pynomaly.wait('$held{cancel}')"), 'cancelled', 'what she has cancelled is cancelled when she commits');
-like(sql("SELECT pynomaly.wait(id) || ' ' || coalesce(sqlstate, '') FROM pynomaly.requests WHERE id = '$held{$_}'"), qr/^(completed |failed 55P03)$/, "what she held up by $_ comes to an end")
+is(sql("SELECT pynomaly.wait('$held{cancel}', '60 s')"), 'cancelled', 'what she has cancelled is cancelled when she commits');
+like(sql("SELECT pynomaly.wait(id, '60 s') || ' ' || coalesce(sqlstate, '') FROM pynomaly.requests WHERE id = '$held{$_}'"), qr/^(completed |failed 55P03)$/, "what she held up by $_ comes to an end")
 	foreach grep { $_ ne 'cancel' } sort keys %held;
 
 $node->stop;
