@@ -1,4 +1,5 @@
 -- Stored runs: reports, events, the step of a journey, and who may see what.
+-- needs: data_science
 \set SHOW_CONTEXT never
 \pset null '-'
 SET client_min_messages = warning;

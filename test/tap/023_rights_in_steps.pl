@@ -279,8 +279,13 @@ is(sql(q{SELECT string_agg(DISTINCT what, ' | ') FROM bob.settings}), 'bob; pg_c
 # ---------------------------------------------------------------- transactions that stay open
 
 # What she has locked and not committed holds her own requests up, and nobody else's.
-sql('SELECT pynomaly.stop(); GRANT SELECT ON bob.vault TO alice');
-$node->poll_query_until('postgres', q{SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_type LIKE 'pynomaly%' AND datname = 'postgres'});
+sub stop_workers
+{
+	sql('SELECT pynomaly.stop()');
+	$node->poll_query_until('postgres', q{SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_type LIKE 'pynomaly%' AND datname = 'postgres'});
+}
+stop_workers();
+sql('GRANT SELECT ON bob.vault TO alice');
 my %held = (
 	'cancel' => submit('alice', q{'alice.mine', contamination => 0.03}), 'profile' => submit('alice', q{'alice.mine'}),
 	'train' => submit('alice', q{'alice.trap', columns => '{a}', model => 'new'}), 'LOCK TABLE' => submit('alice', q{'alice.guarded', columns => '{id}'}));
@@ -295,6 +300,23 @@ $open->quit;
 is(sql("SELECT pynomaly.wait('$held{cancel}', '60 s')"), 'cancelled', 'what she has cancelled is cancelled when she commits');
 like(sql("SELECT pynomaly.wait(id, '60 s') || ' ' || coalesce(sqlstate, '') FROM pynomaly.requests WHERE id = '$held{$_}'"), qr/^(completed |failed 55P03)$/, "what she held up by $_ comes to an end")
 	foreach grep { $_ ne 'cancel' } sort keys %held;
+
+# The same where the step waits for another attempt.
+$node->append_conf('postgresql.conf', 'pynomaly.kernel_retry_delay = 2s');
+$node->reload;
+stop_workers();
+my $retried = submit('alice', q{'alice.guarded', columns => '{id}'});
+$open = $node->background_psql('postgres', extra_params => [ '-U', 'alice' ]);
+$open->query('BEGIN; LOCK TABLE alice.guarded;');
+sql('SELECT pynomaly.start()');
+$node->poll_query_until('postgres', "SELECT count(*) = 1 FROM pynomaly.retries WHERE subject = '$retried' AND state = 'waiting'");
+$open->query("SELECT pynomaly.cancel('$retried');");
+$node->poll_query_until('postgres', "SELECT count(*) = 0 FROM pynomaly.retries WHERE subject = '$retried' AND due_at > clock_timestamp()");
+my $free_too = submit('bob', q{'bob.vault'});
+is(sql("SELECT pynomaly.wait('$free_too', '60 s')"), 'completed', "bob's request is completed while a step of hers waits for an attempt");
+$open->query('COMMIT;');
+$open->quit;
+is(sql("SELECT pynomaly.wait('$retried', '60 s')"), 'cancelled', 'which is left when she commits');
 
 $node->stop;
 my $log = slurp_file($node->logfile);
