@@ -23,16 +23,17 @@ my %hold = (
 	train => 'LOCK TABLE pynomaly_mlops.model IN SHARE MODE',
 	detect => 'LOCK TABLE pynomaly_data_science.detection IN SHARE MODE');
 
-# What a request has left that can be undone: dataset versions, profiles, models, detections, and whether
-# there are anomalies.
-my $is_done = '1 1 1 1 t';
-my $is_undone = '0 0 0 0 f';
+# What a request has left that can be undone: dataset versions, checks, profiles, models, detections, and
+# whether there are anomalies.
+my $is_done = '1 1 1 1 1 t';
+my $is_undone = '0 0 0 0 0 f';
 my $before;
 
 my $node = PostgreSQL::Test::Cluster->new('cancel');
 $node->init;
 $node->append_conf('postgresql.conf', q{
 	autovacuum = off
+	jit = off
 	shared_preload_libraries = 'pynomaly'
 	pynomaly.kernel_retry_delay = '100ms'
 });
@@ -92,6 +93,7 @@ sub look
 		SELECT unnest(ARRAY[r.status || ' ' || coalesce(r.sqlstate, 'without reason'), coalesce(r.message, ''),
 			concat_ws(' ',
 				(SELECT count(*) FROM pynomaly_data_science.dataset_version WHERE request = r.id),
+				(SELECT count(*) FROM pynomaly_data_quality.check_run WHERE request = r.id),
 				(SELECT count(*) FROM pynomaly_data_profiling.profile WHERE request = r.id),
 				(SELECT count(*) FROM pynomaly_mlops.model_version WHERE request = r.id AND status = 'ready'),
 				(SELECT count(*) FROM pynomaly_data_science.detection WHERE request = r.id),
@@ -118,15 +120,15 @@ sub undo_of
 {
 	my ($completed) = @_;
 	return join(', ', ('data_science.discard_detection') x ($completed >= 5), ('mlops.withdraw') x ($completed >= 4),
-		('data_profiling.discard_profile') x ($completed >= 3), ('data_science.discard_dataset_version') x ($completed >= 1)) || 'nothing';
+		('data_profiling.discard_profile') x ($completed >= 3), ('data_quality.discard_check') x ($completed >= 2),
+		('data_science.discard_dataset_version') x ($completed >= 1)) || 'nothing';
 }
 
 # The timeline of a request that ended before its step of this number was done.
 sub timeline_of
 {
 	my ($completed, $how) = @_;
-	my @done = map { $_ =~ /process|profile|train|detect/ ? "$_ compensated" : "$_ completed" } @steps[ 0 .. $completed - 1 ];
-	return join(', ', @done, $completed < 5 ? "$steps[$completed] $how" : ());
+	return join(', ', (map { "$_ compensated" } @steps[ 0 .. $completed - 1 ]), $completed < 5 ? "$steps[$completed] $how" : ());
 }
 
 # What is true of each cancelled request of which this number of steps had been completed.
@@ -217,7 +219,7 @@ foreach my $number (0 .. 5)
 {
 	$request = as('ann', q{SELECT pynomaly.submit('payment', options => '{"seed": 7}')});
 	run($next) foreach 1 .. $number;
-	is(look($request)->{left}, join(' ', (map { $number >= $_ ? 1 : 0 } 1, 3, 4, 5), $number >= 5 ? 't' : 'f'),
+	is(look($request)->{left}, join(' ', (map { $number >= $_ ? 1 : 0 } 1 .. 5), $number >= 5 ? 't' : 'f'),
 		"$number steps are done, of which the engine does not know");
 	is(as('ann', "SELECT pynomaly.cancel('$request'), pynomaly.cancel('$request')"), 't|f', 'the request can be cancelled, once');
 	is(run(status($request)), 'cancelling', 'and is being cancelled');
@@ -281,7 +283,7 @@ my $state = look($request);
 is($state->{reason}, 'stopped without reason', 'a request that fails a check is stopped by the gate');
 like($state->{message}, qr/the largest value of column "amount" is outside the range of rule/, 'and says why');
 is($state->{timeline}, 'process completed, analyze completed', 'the steps after it are not done');
-is($state->{left}, '1 0 0 0 f', 'what was read stays');
+is($state->{left}, '1 1 0 0 0 f', 'what was read and checked stays');
 is(run("SELECT pynomaly.report('$request') -> 'quality' ->> 'verdict'"), 'stop', 'the report has the verdict');
 is(run("SELECT jsonb_array_length(pynomaly.report('$request') -> 'quality' -> 'failed')"), '1', 'and the check');
 is(as('ann', "SELECT pynomaly.cancel('$request')"), 'f', 'a request that was stopped cannot be cancelled');
