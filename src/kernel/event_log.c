@@ -20,6 +20,7 @@
 #include "common/hashfn.h"
 #include "executor/executor.h"
 #include "fmgr.h"
+#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "port/pg_bswap.h"
 #include "storage/lmgr.h"
@@ -36,6 +37,9 @@
 #include "kernel/event_type.h"
 #include "kernel/span.h"
 #include "kernel/statement.h"
+
+/* Bytes of a text of somebody else's that an event tells; users' functions raise what they like. */
+#define MOST_TOLD 1000
 
 const PynCause *pyn_cause = NULL;
 char	   *pyn_traceparent = NULL;
@@ -294,6 +298,15 @@ check_text(const char *text, const char *what)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("the %s of an event has %zu bytes", what, strlen(text)),
 				 errhint("It must have 1 to %d bytes, or be NULL.", PYN_MAX_EVENT_TEXT)));
+}
+
+/*
+ * pyn_clip gives the beginning of somebody else's text, such as an error's, as much as an event has room for.
+ */
+const char *
+pyn_clip(const char *text)
+{
+	return pnstrdup(text, pg_mbcliplen(text, strlen(text), MOST_TOLD));
 }
 
 /*

@@ -60,6 +60,7 @@ extern const PynCause *pyn_cause;
 extern char *pyn_traceparent;
 
 extern int64 pyn_publish(const PynPublication *publication);
+extern const char *pyn_clip(const char *text);
 extern Oid	pyn_log_member(int member);
 extern pg_uuid_t pyn_log_origin(void);
 extern pg_uuid_t pyn_new_uuid(TimestampTz now);

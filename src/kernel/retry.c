@@ -38,6 +38,9 @@ typedef struct BlockedSubject
 /* Retries taken up in one cycle, between which the other subscriptions have their turn. */
 #define RETRIES_PER_CYCLE 16
 
+/* An event that somebody has locked is looked at again after this time, in ms. */
+#define LOCKED_PAUSE 500
+
 #define LONGEST_DELAY (3600 * INT64CONST(1000))	/* ms */
 
 static uint64
@@ -149,7 +152,7 @@ announce_dead(const PynSubscription *subscription, const PynEvent *event, int at
 	pyn_json_integer(&json, "attempts", attempts);
 	pyn_json_text(&json, "sqlstate", failure->sqlstate);
 	if (failure->message != NULL)
-		pyn_json_text(&json, "message", failure->message);
+		pyn_json_text(&json, "message", pyn_clip(failure->message));
 	pyn_json_close_object(&json);
 	publication.data = JsonbValueToJsonb(json.result);
 	publication.subject = subscription->name;
@@ -224,7 +227,8 @@ begin_attempt(PynSubscription *subscription, bool suspects_wait, DueEvent *due)
 	static PynStatement begin = PYN_INDEX_STATEMENT(
 		"UPDATE pynomaly_kernel.retry r SET attempts = attempts + 1, due_at = $2 "
 		"WHERE place = (SELECT place FROM pynomaly_kernel.retry WHERE subscription = $1 AND state = 'waiting' "
-		"AND due_at <= clock_timestamp() AND (attempts = 0 OR NOT $3) ORDER BY due_at, place LIMIT 1) AND state = 'waiting' "
+		"AND due_at <= clock_timestamp() AND (attempts = 0 OR NOT $3) ORDER BY due_at, place LIMIT 1 FOR UPDATE SKIP LOCKED) "
+		"AND state = 'waiting' "
 		"RETURNING place, attempts, id, type, subject, publisher, \"time\", correlation_id, traceparent, "
 		"ROW(id, origin, type, source, subject, \"time\", data, correlation_id, causation_id, traceparent, priority, "
 		"publisher, xid, idempotency_key)::pynomaly_kernel.event",
@@ -313,13 +317,23 @@ static void
 look_ahead(PynSubscription *subscription)
 {
 	static PynStatement select_next = PYN_INDEX_STATEMENT(
-		"SELECT due_at FROM pynomaly_kernel.retry WHERE subscription = $1 AND state = 'waiting' ORDER BY due_at LIMIT 1",
+		"SELECT (SELECT due_at FROM pynomaly_kernel.retry WHERE subscription = $1 AND state = 'waiting' "
+		"ORDER BY due_at LIMIT 1 FOR UPDATE SKIP LOCKED), "
+		"(SELECT due_at FROM pynomaly_kernel.retry WHERE subscription = $1 AND state = 'waiting' ORDER BY due_at LIMIT 1)",
 		TEXTOID);
 	Datum		values[] = {CStringGetTextDatum(subscription->name)};
+	TimestampTz locked = DT_NOEND;
+	Datum		due;
+	bool		is_null;
 
-	subscription->next_retry = DT_NOEND;
-	if (pyn_execute(&select_next, values, NULL, 1) == 1)
-		subscription->next_retry = DatumGetTimestampTz(pyn_field(0, 1, NULL));
+	pyn_execute(&select_next, values, NULL, 1);
+	due = pyn_field(0, 1, &is_null);
+	subscription->next_retry = is_null ? DT_NOEND : DatumGetTimestampTz(due);
+	/* Who has locked one may take his time: it is looked at again now and then. */
+	due = pyn_field(0, 2, &is_null);
+	if (!is_null)
+		locked = Max(DatumGetTimestampTz(due), TimestampTzPlusMilliseconds(GetCurrentTimestamp(), LOCKED_PAUSE));
+	subscription->next_retry = Min(subscription->next_retry, locked);
 }
 
 /* One attempt at the first event that is due; false if none is. */

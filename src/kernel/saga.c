@@ -501,7 +501,8 @@ fail_overdue(void)
 	static PynStatement update_overdue = PYN_STATEMENT(
 		"UPDATE pynomaly_kernel.saga SET state = 'failing', sqlstate = '57014', "
 		"message = format('step %s was not done within its time', step) "
-		"WHERE ended_at IS NULL AND deadline < clock_timestamp() AND state = 'running' RETURNING id::text");
+		"WHERE id IN (SELECT id FROM pynomaly_kernel.saga WHERE ended_at IS NULL AND deadline < clock_timestamp() "
+		"AND state = 'running' FOR UPDATE SKIP LOCKED) RETURNING id::text");
 	uint64		count = pyn_execute(&update_overdue, NULL, NULL, 0);
 	SPITupleTable *overdue = SPI_tuptable;
 
@@ -515,7 +516,8 @@ static bool
 resume_all(void)
 {
 	static PynStatement update_foreign = PYN_STATEMENT(
-		"UPDATE pynomaly_kernel.saga SET origin = $1 WHERE ended_at IS NULL AND origin <> $1 RETURNING id, owner, "
+		"UPDATE pynomaly_kernel.saga SET origin = $1 WHERE id IN (SELECT id FROM pynomaly_kernel.saga "
+		"WHERE ended_at IS NULL AND origin <> $1 FOR UPDATE SKIP LOCKED) RETURNING id, owner, "
 		"jsonb_build_object('request', id)",
 		UUIDOID);
 	pg_uuid_t	origin = pyn_log_origin();

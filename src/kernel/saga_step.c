@@ -12,7 +12,6 @@
 #include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
-#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
@@ -137,13 +136,6 @@ leave(const PynEventFields *event, const char *step)
 	pyn_saga_publish(event, "kernel.saga_step_left.v1", pyn_json_finish(&json));
 }
 
-/* The beginning of a text, as much as is told. */
-static const char *
-clip(const char *text)
-{
-	return pnstrdup(text, pg_mbcliplen(text, strlen(text), MOST_TOLD));
-}
-
 static void
 tell_failure(const PynEventFields *event, const PynStep *step, const ErrorData *error)
 {
@@ -153,11 +145,11 @@ tell_failure(const PynEventFields *event, const PynStep *step, const ErrorData *
 	pyn_json_text(&json, "request", event->subject);
 	pyn_json_text(&json, "step", step->name);
 	pyn_json_text(&json, "sqlstate", unpack_sql_state(error->sqlerrcode));
-	pyn_json_text(&json, "message", error->message != NULL ? clip(error->message) : "");
+	pyn_json_text(&json, "message", error->message != NULL ? pyn_clip(error->message) : "");
 	if (error->detail != NULL)
-		pyn_json_text(&json, "detail", clip(error->detail));
+		pyn_json_text(&json, "detail", pyn_clip(error->detail));
 	if (error->hint != NULL)
-		pyn_json_text(&json, "hint", clip(error->hint));
+		pyn_json_text(&json, "hint", pyn_clip(error->hint));
 	pyn_json_close_object(&json);
 	pyn_saga_publish(event, step->failed, pyn_json_finish(&json));
 }
