@@ -13,6 +13,8 @@ use Test::More;
 
 my $setup = q{
 	CREATE EXTENSION pynomaly;
+	-- The kernel alone: one domain, whose worker these tests follow.
+	DELETE FROM pynomaly_kernel.subscription WHERE builtin AND name <> 'listeners';
 	CREATE TABLE seen (subject text, handler text, pid int DEFAULT pg_backend_pid());
 	CREATE FUNCTION see(e pynomaly_kernel.event) RETURNS void LANGUAGE sql AS $$
 		INSERT INTO public.seen VALUES ((e).subject, 'see') $$;

@@ -11,6 +11,8 @@ use Test::More;
 
 my $setup = q{
 	CREATE EXTENSION pynomaly;
+	-- The kernel alone: one domain, whose worker these tests follow.
+	DELETE FROM pynomaly_kernel.subscription WHERE builtin AND name <> 'listeners';
 	CREATE TABLE seen (subject text, pid int DEFAULT pg_backend_pid());
 	CREATE FUNCTION see(e pynomaly_kernel.event) RETURNS void LANGUAGE sql AS $$
 		INSERT INTO public.seen (subject) VALUES ((e).subject) $$;

@@ -13,6 +13,8 @@ use Test::More;
 
 my $create = q{
 	CREATE EXTENSION pynomaly;
+	-- The kernel alone: one domain, whose worker these tests follow.
+	DELETE FROM pynomaly_kernel.subscription WHERE builtin AND name <> 'listeners';
 	SELECT pynomaly_kernel.register_event_type('shop.order_paid.v1', '{}');
 };
 my $subscribe = q{
@@ -22,7 +24,7 @@ my $subscribe = q{
 	END $$;
 	SELECT pynomaly.subscribe('shop.order_paid.v1', 'see', 'see');
 };
-my $is_running = q{SELECT count(*) = 1 FROM pynomaly_kernel.workers() WHERE state = 'running'};
+my $is_running = q{SELECT count(*) = 1 FROM pynomaly_kernel.workers() WHERE domain = 'gateway' AND state = 'running'};
 my $processes = q{SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'pynomaly worker'};
 my $is_started = q{SELECT count(*) FROM pg_db_role_setting WHERE setconfig @> ARRAY['pynomaly.autostart=on']};
 my $launcher = q{SELECT status, message, hint FROM pynomaly.health() WHERE component = 'workers'};
@@ -45,7 +47,7 @@ foreach my $preloaded (0, 1)
 	};
 	my $pid = sub {
 		$node->poll_query_until('postgres', $is_running) or die 'no worker has come';
-		$node->safe_psql('postgres', 'SELECT pid FROM pynomaly_kernel.workers()');
+		$node->safe_psql('postgres', q{SELECT pid FROM pynomaly_kernel.workers() WHERE domain = 'gateway'});
 	};
 	# Publishes an event whose handler waits until the session that is given back lets it go.
 	my $make_busy = sub {
