@@ -192,7 +192,7 @@ def measure_requests(server):
     table(["what", "p50 ms", "p99 ms", "a request takes times as long, median (quartiles)"], rows)
 
     print("What a request waits for and works on, ms, and the share of the mean request. A step's work is what it says itself (the view "
-          "`pynomaly.timeline`); its wait is all the rest since the step before, its commit and storing what it found included:\n")
+          "`pynomaly.timeline`); its wait is all the rest since the step before, its commit included:\n")
     rows = []
     mean = np.mean(whole)
     waits, between = np.zeros(len(whole)), np.zeros(len(whole))
