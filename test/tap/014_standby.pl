@@ -62,6 +62,7 @@ foreach my $name (sort keys %standby)
 		'start()' => 'SELECT pynomaly.start()',
 		'stop()' => 'SELECT pynomaly.stop()',
 		'process_events()' => 'CALL pynomaly.process_events()',
+		'submit()' => q{SELECT pynomaly.submit('seen')},
 		'subscribe()' => q{SELECT pynomaly.subscribe('shop.order_paid.v1', 'see', 'another')});
 
 	foreach my $call (sort keys %refused)
@@ -74,7 +75,7 @@ foreach my $name (sort keys %standby)
 	is($node->safe_psql('postgres', $seen), 'finished', "what the primary's handlers did is there $with");
 	is($node->safe_psql('postgres', q{SELECT count(*) FROM pynomaly.events WHERE subject IN ('finished', 'unfinished')}), '2',
 		"events can be read $with");
-	is($node->safe_psql('postgres', q{SELECT count(*) FROM pynomaly.health() WHERE component = 'subscription'}), '2',
+	is($node->safe_psql('postgres', q{SELECT count(*) FROM pynomaly.health() WHERE component = 'subscription' AND name IN ('listeners', 'see')}), '2',
 		"health() works $with");
 }
 
