@@ -20,3 +20,16 @@ pyn_find_detector(const char *name)
 			return pyn_detectors[i];
 	return NULL;
 }
+
+/*
+ * pyn_plan_defaults makes the plan that of a detector with the initial value of each parameter.
+ */
+void
+pyn_plan_defaults(PynPlan *plan, const PynDetector *detector)
+{
+	memset(plan, 0, sizeof(*plan));
+	plan->detector = detector;
+	plan->weight = 1.0;
+	for (int i = 0; i < detector->parameter_count; i++)
+		plan->settings[i] = detector->parameters[i].initial;
+}

@@ -12,7 +12,7 @@
 #include "kernel/bytes.h"
 
 #define PYN_MAX_FEATURES 8192	/* a column gives up to four features */
-#define PYN_MAX_PARAMETERS 8
+#define PYN_MAX_PARAMETERS 12
 #define PYN_SCORE_BLOCK 1024	/* rows scored at a time */
 
 /* What a detector is fitted from. */
@@ -24,10 +24,18 @@ typedef struct PynTraining
 	const int64 *weights;		/* per row: how many rows of the relation it stands for, at least 1 */
 	int64		total_weight;
 	const double *centres;		/* per feature: the median of what is not missing, 0 when all is */
+	const int8 *labels;			/* per row: 1 anomalous, 0 ordinary, -1 not known; NULL: there are none */
 	uint64		seed;
 } PynTraining;
 
-/* A whole-number parameter that users may set in options. */
+typedef enum PynParameterKind
+{
+	PYN_PARAMETER_INTEGER,
+	PYN_PARAMETER_NUMBER,
+	PYN_PARAMETER_CHOICE		/* its value is the place of a name in `choices` */
+} PynParameterKind;
+
+/* A parameter that users may set in options. */
 typedef struct PynParameter
 {
 	const char *name;
@@ -35,7 +43,19 @@ typedef struct PynParameter
 	double		minimum;
 	double		maximum;
 	const char *description;
+	PynParameterKind kind;
+	const char *choices;		/* "a, b, c" */
 } PynParameter;
+
+/* What to fit: a detector with its parameters' values, and what it combines, where it is an ensemble. */
+typedef struct PynPlan
+{
+	const struct PynDetector *detector;
+	double		settings[PYN_MAX_PARAMETERS];
+	double		weight;			/* in an ensemble */
+	int			member_count;
+	struct PynPlan *members;
+} PynPlan;
 
 typedef struct PynDetector
 {
@@ -45,8 +65,8 @@ typedef struct PynDetector
 	int			parameter_count;
 	const PynParameter *parameters;
 
-	/* Writes the parameters learnt; `settings` has a value for each parameter. */
-	void		(*fit) (const PynTraining *training, const double *settings, PynWriter *writer);
+	/* Writes the parameters learnt; the plan's settings have a value for each parameter. */
+	void		(*fit) (const PynTraining *training, const PynPlan *plan, PynWriter *writer);
 
 	/* Reads and validates parameters; returns NULL and sets *state, or says what is wrong.  Reads all its bytes. */
 	const char *(*open) (PynReader *reader, int features, void **state);
@@ -61,6 +81,9 @@ typedef struct PynDetector
 
 	/* Each feature's part in a row's raw score, or NULL: it is then found by replacing features one at a time. */
 	void		(*contribute) (const void *state, const double *row, double *contributions);
+
+	/* What it has chosen by itself and why, as text in the current memory context; NULL: it makes no choices. */
+	char	   *(*decisions) (const void *state);
 } PynDetector;
 
 extern const PynDetector pyn_isolation_forest;
@@ -70,6 +93,7 @@ extern const PynDetector pyn_ecod;
 extern const PynDetector *const pyn_detectors[];
 extern const int pyn_detector_count;
 extern const PynDetector *pyn_find_detector(const char *name);	/* NULL when there is none */
+extern void pyn_plan_defaults(PynPlan *plan, const PynDetector *detector);
 
 /* A number's order-preserving key: keys compare as the numbers, rounded to float4, do.  Missing is the centre, 0. */
 static inline int32

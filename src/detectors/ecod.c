@@ -134,7 +134,7 @@ write_margin(const Observation *observations, int count, int64 total, PynWriter 
 }
 
 static void
-ecod_fit(const PynTraining *training, const double *settings, PynWriter *writer)
+ecod_fit(const PynTraining *training, const PynPlan *plan, PynWriter *writer)
 {
 	Observation *observations = pyn_new(Observation, training->rows);
 

@@ -103,6 +103,53 @@ set_zone(PynFitOptions *fit, const char *name)
 	fit->zone = probe.zone;
 }
 
+/* A detector's parameter as an option. */
+static PynOption
+parameter_option(const PynParameter *parameter)
+{
+	PynOption	option = {
+		.name = parameter->name,
+		.type = parameter->kind == PYN_PARAMETER_INTEGER ? PYN_OPTION_INTEGER :
+			parameter->kind == PYN_PARAMETER_NUMBER ? PYN_OPTION_NUMBER : PYN_OPTION_TEXT,
+		.minimum = parameter->minimum,
+		.maximum = parameter->maximum,
+		.choices = parameter->choices,
+		.number = parameter->initial,
+	};
+
+	return option;
+}
+
+/* The place of a name in "a, b, c". */
+static int
+place_of_choice(const char *choices, const char *name)
+{
+	Size		length = strlen(name);
+	int			place = 0;
+
+	for (const char *p = choices; strncmp(p, name, length) != 0 || (p[length] != ',' && p[length] != 0); place++)
+		p = strstr(p, ", ") + 2;
+	return place;
+}
+
+/* The value that the option's answer gives the parameter. */
+static double
+setting_of(const PynParameter *parameter, const PynOption *option)
+{
+	if (parameter->kind == PYN_PARAMETER_CHOICE && option->text != NULL)
+		return place_of_choice(parameter->choices, option->text);
+	return option->number;
+}
+
+/* The name at a place in "a, b, c". */
+static char *
+choice_at(const char *choices, int place)
+{
+	while (place-- > 0)
+		choices = strstr(choices, ", ") + 2;
+	return pnstrdup(choices, strcspn(choices, ","));
+}
+
 void
 pyn_call_options(const char *algorithm, Jsonb *json, bool detecting, PynCallOptions *options)
 {
@@ -134,15 +181,14 @@ pyn_call_options(const char *algorithm, Jsonb *json, bool detecting, PynCallOpti
 	{
 		const PynParameter *parameter = &detector->parameters[i];
 
-		known[count++] = (PynOption) {parameter->name, PYN_OPTION_INTEGER, parameter->minimum, parameter->maximum,
-			.number = parameter->initial};
+		known[count++] = parameter_option(parameter);
 	}
 	pyn_options_read(json, known, count, psprintf("algorithm \"%s\"", algorithm));
 
 	memset(options, 0, sizeof(*options));
-	options->fit.detector = detector;
+	pyn_plan_defaults(&options->fit.plan, detector);
 	for (int i = 0; i < detector->parameter_count; i++)
-		options->fit.settings[i] = known[first_parameter + i].number;
+		options->fit.plan.settings[i] = setting_of(&detector->parameters[i], &known[first_parameter + i]);
 	options->fit.seed = (uint64) place[OPTION_SEED]->number;
 	options->fit.contamination = pyn_check_contamination(place[OPTION_CONTAMINATION]->number);
 	options->fit.threshold = place[OPTION_THRESHOLD]->number;
@@ -260,9 +306,17 @@ describe_parameters(const PynDetector *detector)
 		const PynParameter *parameter = &detector->parameters[i];
 
 		pyn_json_open_object(&json, parameter->name);
-		pyn_json_number(&json, "default", parameter->initial);
-		pyn_json_number(&json, "minimum", parameter->minimum);
-		pyn_json_number(&json, "maximum", parameter->maximum);
+		if (parameter->kind == PYN_PARAMETER_CHOICE)
+		{
+			pyn_json_text(&json, "default", choice_at(parameter->choices, (int) parameter->initial));
+			pyn_json_text(&json, "choices", parameter->choices);
+		}
+		else
+		{
+			pyn_json_number(&json, "default", parameter->initial);
+			pyn_json_number(&json, "minimum", parameter->minimum);
+			pyn_json_number(&json, "maximum", parameter->maximum);
+		}
 		pyn_json_text(&json, "description", parameter->description);
 		pyn_json_close_object(&json);
 	}

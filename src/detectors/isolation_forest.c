@@ -36,8 +36,8 @@ enum
 };
 
 static const PynParameter parameters[SETTING_COUNT] = {
-	{"trees", 100, 1, MAX_TREES, "number of trees"},
-	{"sample_size", 256, 2, 1 << MAX_HEIGHT, "rows that each tree is grown from"},
+	{.name = "trees",.initial = 100,.minimum = 1,.maximum = MAX_TREES,.description = "number of trees"},
+	{.name = "sample_size",.initial = 256,.minimum = 2,.maximum = 1 << MAX_HEIGHT,.description = "rows that each tree is grown from"},
 };
 
 /* ---------------------------------------------------------------- the state */
@@ -241,12 +241,12 @@ draw_rows(const PynTraining *training, const int64 *cumulative, int count, PynRa
 }
 
 static void
-forest_fit(const PynTraining *training, const double *settings, PynWriter *writer)
+forest_fit(const PynTraining *training, const PynPlan *plan, PynWriter *writer)
 {
 	int			rows = training->rows;
 	int			features = training->features;
-	int			trees = (int) settings[SETTING_TREES];
-	int			sample_size = (int) Min(settings[SETTING_SAMPLE_SIZE], (double) training->total_weight);
+	int			trees = (int) plan->settings[SETTING_TREES];
+	int			sample_size = (int) Min(plan->settings[SETTING_SAMPLE_SIZE], (double) training->total_weight);
 	int64	   *cumulative = pyn_new(int64, rows);
 	DrawnSet	drawn = {.mask = ((uint32) 2 << height_of(sample_size)) - 1};
 	int64		sum = 0;

@@ -4,6 +4,8 @@
  *
  * Each reduces its argument to a small range exactly, or nearly so, and sums a series there in one fixed order.
  */
+#include <math.h>
+
 #include "detectors/math.h"
 
 #define LN2_HIGH 6.93147180369123816490e-01	/* ln 2 with 32 zero bits at its end */
@@ -173,4 +175,94 @@ pyn_exp2(double x)
 	k = (int) (x + (x < 0 ? -0.5 : 0.5));
 	r = x - k;
 	return scale(exp_series(r * LN2_HIGH + r * LN2_LOW), k);
+}
+
+double
+pyn_asinh(double x)
+{
+	double		a = x < 0 ? -x : x;
+	double		square = a * a;
+	double		y;
+
+	if (x != x)
+		return x;
+	if (a < 1e-5)
+		y = a - a * square / 6.0;
+	else if (a < 0.5)
+	{
+		/* ln(1 + t) with t small: t - (the rounding of 1 + t) would lose digits, so t is corrected by it. */
+		double		t = a + square / (1.0 + sqrt(1.0 + square));
+		double		u = 1.0 + t;
+
+		y = pyn_log(u) * (t / (u - 1.0));
+	}
+	else if (a < 1e8)
+		y = pyn_log(a + sqrt(square + 1.0));
+	else
+		y = pyn_log(a) + (LN2_HIGH + LN2_LOW);
+	return x < 0 ? -y : y;
+}
+
+/* A polynomial, highest power first. */
+static inline double
+polynomial(const double *coefficients, int count, double x)
+{
+	double		sum = coefficients[0];
+
+	for (int i = 1; i < count; i++)
+		sum = sum * x + coefficients[i];
+	return sum;
+}
+
+/*
+ * Wichura, "Algorithm AS 241: The percentage points of the normal distribution", Applied Statistics 37 (1988): PPND16,
+ * relative error about 1e-16.
+ */
+double
+pyn_normal_quantile(double p)
+{
+	static const double a[] = {
+		2509.0809287301226727, 33430.575583588128105, 67265.770927008700853, 45921.953931549871457,
+		13731.693765509461125, 1971.5909503065514427, 133.14166789178437745, 3.387132872796366608
+	};
+	static const double b[] = {
+		5226.495278852545925, 28729.085735721942674, 39307.89580009271061, 21213.794301586595867,
+		5394.1960214247511077, 687.1870074920579083, 42.313330701600911252, 1.0
+	};
+	static const double c[] = {
+		7.7454501427834140764e-4, 0.0227238449892691845833, 0.24178072517745061177, 1.27045825245236838258,
+		3.64784832476320460504, 5.7694972214606914055, 4.6303378461565452959, 1.42343711074968357734
+	};
+	static const double d[] = {
+		1.05075007164441684324e-9, 5.475938084995344946e-4, 0.0151986665636164571966, 0.14810397642748007459,
+		0.68976733498510000455, 1.6763848301838038494, 2.05319162663775882187, 1.0
+	};
+	static const double e[] = {
+		2.01033439929228813265e-7, 2.71155556874348757815e-5, 0.0012426609473880784386, 0.026532189526576123093,
+		0.29656057182850489123, 1.7848265399172913358, 5.4637849111641143699, 6.6579046435011037772
+	};
+	static const double f[] = {
+		2.04426310338993978564e-15, 1.4215117583164458887e-7, 1.8463183175100546818e-5, 7.868691311456132591e-4,
+		0.0148753612908506148525, 0.13692988092273580531, 0.59983220655588793769, 1.0
+	};
+	double		q = p - 0.5;
+	double		r;
+	double		z;
+
+	if (p != p || p < 0 || p > 1)
+		return double_of(UINT64CONST(0x7FF8000000000000));
+	if (q >= -0.425 && q <= 0.425)
+	{
+		r = 0.180625 - q * q;
+		return q * polynomial(a, 8, r) / polynomial(b, 8, r);
+	}
+	r = q < 0 ? p : 1.0 - p;
+	if (r == 0)
+		return q < 0 ? -infinity() : infinity();
+	r = sqrt(-pyn_log(r));
+	if (r <= 5.0)
+		z = polynomial(c, 8, r - 1.6) / polynomial(d, 8, r - 1.6);
+	else
+		z = polynomial(e, 8, r - 5.0) / polynomial(f, 8, r - 5.0);
+	return q < 0 ? -z : z;
 }

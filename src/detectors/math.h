@@ -15,6 +15,8 @@ extern double pyn_log(double x);	/* natural logarithm; -inf for 0, NaN for x < 0
 extern double pyn_log2(double x);
 extern double pyn_exp(double x);	/* 0 below -745, inf above 709.8 */
 extern double pyn_exp2(double x);
+extern double pyn_asinh(double x);	/* odd, finite for every finite x */
+extern double pyn_normal_quantile(double p);	/* of the standard normal distribution; -inf for 0, inf for 1 */
 
 /* sqrt is correctly rounded by IEEE 754 on every CPU: the library's may be used. */
 

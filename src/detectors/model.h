@@ -124,8 +124,7 @@ extern void pyn_choose_features(PynModel *model, const PynSketch *sketch, bool a
 /* model_fit.c */
 typedef struct PynFitOptions
 {
-	const PynDetector *detector;
-	double		settings[PYN_MAX_PARAMETERS];
+	PynPlan		plan;
 	uint64		seed;
 	double		contamination;
 	double		threshold;

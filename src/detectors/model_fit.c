@@ -99,7 +99,7 @@ pyn_model_fit(const PynSketch *sketch, const PynFitOptions *options, PynModel **
 	const char *problem;
 
 	*result = model;
-	model->detector = options->detector;
+	model->detector = options->plan.detector;
 	model->seed = options->seed;
 	model->contamination = options->contamination;
 	model->threshold = options->threshold;
@@ -124,7 +124,7 @@ pyn_model_fit(const PynSketch *sketch, const PynFitOptions *options, PynModel **
 	if (training.total_weight < 2)
 		return "only one row has a value";
 	pyn_writer_init(&parameters, 65536);
-	model->detector->fit(&training, options->settings, &parameters);
+	model->detector->fit(&training, &options->plan, &parameters);
 	pyn_reader_init(&reader, parameters.data, parameters.length);
 	problem = model->detector->open(&reader, model->feature_count, &model->state);
 	if (problem != NULL || pyn_reader_left(&reader) > 0)

@@ -232,6 +232,8 @@ pyn_model_to_jsonb(PG_FUNCTION_ARGS)
 	pyn_json_integer(&json, "bytes", (int64) VARSIZE_ANY_EXHDR(flat));
 	pyn_json_text(&json, "digest", psprintf("%016" INT64_MODIFIER "x%016" INT64_MODIFIER "x", model->digest.high,
 											model->digest.low));
+	if (model->detector->decisions != NULL)
+		pyn_json_text(&json, "decisions", model->detector->decisions(model->state));
 	put_columns(&json, model);
 	put_features(&json, model);
 	pyn_json_open_object(&json, "calibration");

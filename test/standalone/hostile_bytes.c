@@ -1,4 +1,4 @@
-/* sources: src/kernel/bytes.c src/kernel/hash.c src/sketch/sketch.c src/sketch/column.c src/sketch/sample.c src/sketch/quantiles.c src/sketch/distinct.c src/sketch/heavy_hitters.c src/sketch/sketch_format.c src/detectors/math.c src/detectors/isolation_forest.c src/detectors/ecod.c src/detectors/algorithms.c src/detectors/calibration.c src/detectors/encoding.c src/detectors/explanation.c src/detectors/selection.c src/detectors/model_fit.c src/detectors/model_format.c */
+/* sources: src/kernel/bytes.c src/kernel/hash.c src/sketch/sketch.c src/sketch/column.c src/sketch/sample.c src/sketch/quantiles.c src/sketch/distinct.c src/sketch/heavy_hitters.c src/sketch/sketch_format.c detectors */
 /*
  * hostile_bytes.c
  *		Feeds mutated sketch and model bytes to their parsers: an error or a valid value, never a crash.
@@ -63,19 +63,28 @@ sketch_bytes(bool sample_text)
 	return writer;
 }
 
+/* A plan whose whole numbers are small, so that fitting and opening take little time. */
+static void
+plan_small(PynPlan *plan, const PynDetector *detector, double most)
+{
+	pyn_plan_defaults(plan, detector);
+	for (int i = 0; i < detector->parameter_count; i++)
+		if (detector->parameters[i].kind == PYN_PARAMETER_INTEGER)
+			plan->settings[i] = Max(detector->parameters[i].minimum, Min(plan->settings[i], most));
+}
+
 static PynWriter
 model_bytes(const PynDetector *detector)
 {
 	PynSketch  *sketch = make_sketch(true);
-	PynFitOptions options = {.detector = detector, .seed = 1, .contamination = 0.02, .zone_name = "UTC"};
+	PynFitOptions options = {.seed = 1, .contamination = 0.02, .zone_name = "UTC"};
 	PynModel   *model;
 	PynWriter	writer;
 	const char *problem;
 
 	pyn_sketch_settle(sketch);
 	options.threshold = pyn_nan();
-	for (int i = 0; i < detector->parameter_count; i++)
-		options.settings[i] = Min(detector->parameters[i].initial, 32);
+	plan_small(&options.plan, detector, 32);
 	pyn_writer_init(&writer, 1024);
 	problem = pyn_model_fit(sketch, &options, &model, &writer);
 	if (problem != NULL)
@@ -91,8 +100,12 @@ model_bytes(const PynDetector *detector)
 static bool
 try_sketch(const uint8 *data, Size length)
 {
+	static int	next_detector;	/* each sketch is another one's */
+	PynFitOptions options = {.contamination = 0.02, .zone_name = "UTC"};
+	const PynDetector *fitted;
 	PynSketch  *sketch;
 	PynSketch  *other;
+	PynModel   *model;
 	PynWriter	writer;
 
 	if (pyn_sketch_read(data, length, &sketch) != NULL)
@@ -108,19 +121,13 @@ try_sketch(const uint8 *data, Size length)
 		for (double share = 0; share <= 1; share += 0.125)
 			(void) pyn_quantile(&quantiles, share);
 	}
-	for (int i = 0; i < pyn_detector_count; i++)
-	{
-		PynFitOptions options = {.detector = pyn_detectors[i], .contamination = 0.02, .zone_name = "UTC"};
-		PynModel   *model;
-
-		options.threshold = pyn_nan();
-		for (int j = 0; j < pyn_detectors[i]->parameter_count; j++)
-			options.settings[j] = 4;
-		pyn_writer_init(&writer, 1024);
-		if (pyn_model_fit(sketch, &options, &model, &writer) == NULL &&
-			pyn_model_read(writer.data, writer.length, &model) != NULL)
-			abort();			/* what fit writes, read accepts */
-	}
+	fitted = pyn_detectors[next_detector++ % pyn_detector_count];
+	plan_small(&options.plan, fitted, 4);
+	options.threshold = pyn_nan();
+	pyn_writer_init(&writer, 1024);
+	if (pyn_model_fit(sketch, &options, &model, &writer) == NULL &&
+		pyn_model_read(writer.data, writer.length, &model) != NULL)
+		abort();				/* what fit writes, read accepts */
 	pyn_writer_init(&writer, 1024);
 	pyn_sketch_write(sketch, &writer);
 	if (pyn_sketch_read(data, length, &other) != NULL || pyn_sketch_merge(sketch, other) != NULL)
@@ -304,15 +311,15 @@ print_mutations(const char *type, PynWriter good, int count)
 	free(work);
 }
 
-/* Without arguments the attack; `print N` prints N hostile values of each type for a server to read. */
+/* Without arguments the attack; `print N` prints N hostile sketches, and as many models of each detector, for a server. */
 int
 main(int argc, char **argv)
 {
 	if (argc == 3 && strcmp(argv[1], "print") == 0)
 	{
 		print_mutations("sketch", sketch_bytes(true), atoi(argv[2]));
-		print_mutations("model", model_bytes(&pyn_isolation_forest), atoi(argv[2]) / 2);
-		print_mutations("model", model_bytes(&pyn_ecod), atoi(argv[2]) - atoi(argv[2]) / 2);
+		for (int i = 0; i < pyn_detector_count; i++)
+			print_mutations("model", model_bytes(pyn_detectors[i]), atoi(argv[2]));
 		return 0;
 	}
 	setvbuf(stdout, NULL, _IOLBF, 0);

@@ -1,6 +1,6 @@
 #
 # 004_hostile_values.pl
-#	A thousand hostile sketches and models come through SQL: an error or a value that works, and the server lives.
+#	Hostile sketches and models of every detector come through SQL: an error or a value that works, and the server lives.
 #
 # test/standalone/hostile_bytes.c makes them, most with a right checksum; here they pass the input functions of a real
 # server in text and binary form, and what is accepted is used.
@@ -13,13 +13,11 @@ use Test::More;
 
 my $source = 'test/standalone/hostile_bytes.c';
 my $program = PostgreSQL::Test::Utils::tempdir() . '/hostile_bytes';
-my ($sources) = slurp_file($source) =~ m{\A/\* sources: (.*?) \*/};
-my $config = $ENV{PG_CONFIG} // 'pg_config';
-system_or_bail("gcc -std=gnu11 -DPYN_STANDALONE -Isrc -I\$($config --includedir-server) -O1 -ffp-contract=off -o $program $source $sources -lm");
+system_or_bail('test/standalone-build', $source, $program, '-O1');
 
-my ($values, $err) = run_command([ $program, 'print', 500 ]);
+my ($values, $err) = run_command([ $program, 'print', 200 ]);
 my @values = split /\n/, $values;
-is(scalar(@values), 1000, 'a thousand values are made');
+cmp_ok(scalar(@values), '>=', 600, 'hundreds of values are made of each type');
 
 my $node = PostgreSQL::Test::Cluster->new('hostile');
 $node->init;
