@@ -97,6 +97,9 @@ read_value(PynOption *option, const JsonbValue *value)
 						 errmsg("option \"%s\" cannot be \"%s\"", option->name, option->text),
 						 errhint("It is one of: %s.", option->choices)));
 			break;
+		case PYN_OPTION_JSON:
+			option->json = JsonbValueToJsonb((JsonbValue *) value);
+			break;
 	}
 }
 

@@ -13,7 +13,8 @@ typedef enum PynOptionType
 	PYN_OPTION_INTEGER,
 	PYN_OPTION_NUMBER,
 	PYN_OPTION_BOOLEAN,
-	PYN_OPTION_TEXT
+	PYN_OPTION_TEXT,
+	PYN_OPTION_JSON				/* any value, as it is given */
 } PynOptionType;
 
 /* One known option: the caller fills the first part, with the default as the value, and finds the answer in the second. */
@@ -28,6 +29,7 @@ typedef struct PynOption
 	bool		given;
 	double		number;			/* booleans: 0 or 1 */
 	char	   *text;
+	Jsonb	   *json;			/* NULL: not given */
 } PynOption;
 
 /* `what` names the options' owner in messages, such as "sketch_of". A JSON null leaves the default. */
