@@ -8,14 +8,19 @@
  * accepted is used: a sketch is asked for quantiles, merged and written again, and models are
  * fitted from it; a model scores and explains rows.
  */
+#include <sys/wait.h>
+#include <unistd.h>
+
 #include "kernel/port.h"
 #include "kernel/hash.h"
 #include "detectors/model.h"
 #include "sketch/sketch.h"
 #include "tap.h"
 
-#define MUTATIONS 100000
+#define MUTATIONS 100000		/* of each detector's default model */
+#define VARIANT_MUTATIONS 20000 /* of one with another choice */
 #define ROWS 400
+#define MOST_TARGETS 200
 
 /* ---------------------------------------------------------------- good values to begin with */
 
@@ -73,8 +78,9 @@ plan_small(PynPlan *plan, const PynDetector *detector, double most)
 			plan->settings[i] = Max(detector->parameters[i].minimum, Min(plan->settings[i], most));
 }
 
+/* A model of a detector; `choice` is the place of a parameter that takes `value` instead of its default, or -1. */
 static PynWriter
-model_bytes(const PynDetector *detector)
+model_bytes(const PynDetector *detector, int choice, int value)
 {
 	PynSketch  *sketch = make_sketch(true);
 	PynFitOptions options = {.seed = 1, .contamination = 0.02, .zone_name = "UTC"};
@@ -85,6 +91,8 @@ model_bytes(const PynDetector *detector)
 	pyn_sketch_settle(sketch);
 	options.threshold = pyn_nan();
 	plan_small(&options.plan, detector, 32);
+	if (choice >= 0)
+		options.plan.settings[choice] = value;
 	pyn_writer_init(&writer, 1024);
 	problem = pyn_model_fit(sketch, &options, &model, &writer);
 	if (problem != NULL)
@@ -244,8 +252,17 @@ mend_digest(uint8 *bytes, Size length)
 	}
 }
 
+/* One test; numbered by nobody, since the attacks run side by side. */
 static void
-attack(const char *what, PynWriter good, bool (*try) (const uint8 *, Size))
+say(bool passed, const char *format, const char *what)
+{
+	printf("%s - ", passed ? "ok" : "not ok");
+	printf(format, what);
+	printf("\n");
+}
+
+static void
+attack(const char *what, PynWriter good, int mutations, bool (*try) (const uint8 *, Size))
 {
 	Size		room = good.length + 256;
 	uint8	   *seed_bytes = malloc(good.length);
@@ -253,12 +270,10 @@ attack(const char *what, PynWriter good, bool (*try) (const uint8 *, Size))
 	PynRandom	random = {pyn_hash_bytes(what, strlen(what), 1)};
 	int			accepted = 0;
 	int			broken_accepted = 0;
-	char		sentence[200];
 
 	memcpy(seed_bytes, good.data, good.length);
-	snprintf(sentence, sizeof(sentence), "a good %s is accepted", what);
-	ok(try(seed_bytes, good.length), sentence);
-	for (int i = 0; i < MUTATIONS; i++)
+	say(try(seed_bytes, good.length), "a good %s is accepted", what);
+	for (int i = 0; i < mutations; i++)
 	{
 		bool		mend = pyn_random_below(&random, 16) != 0;
 		Size		length;
@@ -278,14 +293,147 @@ attack(const char *what, PynWriter good, bool (*try) (const uint8 *, Size))
 		free(exact);
 		pyn_standalone_reset();
 	}
-	printf("# %d of %d mutations of a %s of %zu bytes are valid values\n", accepted, MUTATIONS, what,
-		   (size_t) good.length);
-	snprintf(sentence, sizeof(sentence), "%d mutations of a %s are refused or are valid values", MUTATIONS, what);
-	ok(accepted > 0 && accepted < MUTATIONS, sentence);
-	snprintf(sentence, sizeof(sentence), "the checksum finds every change of a %s that does not mend it", what);
-	ok(broken_accepted == 0, sentence);
+	printf("# %d of %d mutations of a %s of %zu bytes are valid values\n", accepted, mutations, what, (size_t) good.length);
+	say(accepted > 0 && accepted < mutations, "all mutations of a %s are refused or are valid values", what);
+	say(broken_accepted == 0, "the checksum finds every change of a %s that does not mend it", what);
 	free(seed_bytes);
 	free(work);
+}
+
+/* What is attacked. */
+typedef struct Target
+{
+	char		what[128];
+	const PynDetector *detector;	/* NULL: a sketch */
+	int			choice;			/* the parameter that takes another value than its default; -1: none */
+	int			value;
+	bool		sample_text;	/* of a sketch */
+	FILE	   *output;			/* of the child that attacks it */
+} Target;
+
+static Target targets[MOST_TARGETS];
+static int	target_count;
+
+static Target *
+add_target(const PynDetector *detector)
+{
+	Target	   *target = &targets[target_count++];
+
+	Assert(target_count <= MOST_TARGETS);
+	target->detector = detector;
+	target->choice = -1;
+	return target;
+}
+
+/* Both kinds of sketch, and of each detector the default model and one for each other choice of a parameter. */
+static void
+list_targets(void)
+{
+	add_target(NULL)->sample_text = true;
+	strcpy(targets[0].what, "sketch");
+	strcpy(add_target(NULL)->what, "sketch without text");
+	for (int i = 0; i < pyn_detector_count; i++)
+	{
+		const PynDetector *detector = pyn_detectors[i];
+
+		snprintf(add_target(detector)->what, sizeof(targets->what), "model of %s", detector->name);
+		for (int j = 0; j < detector->parameter_count; j++)
+			for (int value = 0; detector->parameters[j].kind == PYN_PARAMETER_CHOICE && value <= detector->parameters[j].maximum; value++)
+			{
+				Target	   *target;
+
+				if (value == detector->parameters[j].initial)
+					continue;
+				target = add_target(detector);
+				target->choice = j;
+				target->value = value;
+				snprintf(target->what, sizeof(target->what), "model of %s with %s %d", detector->name, detector->parameters[j].name,
+						 value);
+			}
+	}
+}
+
+static void
+attack_target(const Target *target)
+{
+	if (target->detector == NULL)
+		attack(target->what, sketch_bytes(target->sample_text), MUTATIONS, try_sketch);
+	else
+		attack(target->what, model_bytes(target->detector, target->choice, target->value),
+			   target->choice < 0 ? MUTATIONS : VARIANT_MUTATIONS, try_model);
+}
+
+/* Begins a target's attack in a process of its own. */
+static void
+start_attack(Target *target)
+{
+	pid_t		child;
+
+	fflush(stdout);
+	target->output = tmpfile();
+	child = target->output != NULL ? fork() : -1;
+	if (child < 0)
+	{
+		printf("Bail out! no process for an attack\n");
+		exit(1);
+	}
+	if (child > 0)
+		return;
+	dup2(fileno(target->output), STDOUT_FILENO);
+	attack_target(target);
+	fflush(stdout);
+	_exit(0);
+}
+
+/* Waits for one attack; what killed it is a failure. */
+static void
+await_attack(void)
+{
+	int			status;
+
+	if (wait(&status) > 0 && status != 0)
+	{
+		printf("not ok - an attack ended with status %d\n", status);
+		tests++;
+		failures++;
+	}
+}
+
+/* Attacks those targets whose name contains `part`, as many at a time as there are processors; the program's status. */
+static int
+attack_all(const char *part)
+{
+	int			running = 0;
+	long		most = sysconf(_SC_NPROCESSORS_ONLN);
+
+	for (int i = 0; i < target_count; i++)
+	{
+		if (strstr(targets[i].what, part) == NULL)
+			continue;
+		if (running >= Max(most, 1))
+			await_attack();
+		else
+			running++;
+		start_attack(&targets[i]);
+	}
+	while (running-- > 0)
+		await_attack();
+	for (int i = 0; i < target_count; i++)
+	{
+		char		line[512];
+
+		if (targets[i].output == NULL)
+			continue;
+		rewind(targets[i].output);
+		while (fgets(line, sizeof(line), targets[i].output) != NULL)
+		{
+			tests += strncmp(line, "ok", 2) == 0 || strncmp(line, "not ok", 6) == 0;
+			failures += strncmp(line, "not ok", 6) == 0;
+			fputs(line, stdout);
+		}
+		fclose(targets[i].output);
+	}
+	return done();
 }
 
 /* Prints `count` mutations with right digests, as "<type> <hex>". */
@@ -311,26 +459,20 @@ print_mutations(const char *type, PynWriter good, int count)
 	free(work);
 }
 
-/* Without arguments the attack; `print N` prints N hostile sketches, and as many models of each detector, for a server. */
+/*
+ * Without arguments the attack; `attack PART` attacks the targets whose name contains PART; `print N` prints N hostile
+ * sketches, and as many models of each detector, for a server.
+ */
 int
 main(int argc, char **argv)
 {
+	list_targets();
 	if (argc == 3 && strcmp(argv[1], "print") == 0)
 	{
 		print_mutations("sketch", sketch_bytes(true), atoi(argv[2]));
 		for (int i = 0; i < pyn_detector_count; i++)
-			print_mutations("model", model_bytes(pyn_detectors[i]), atoi(argv[2]));
+			print_mutations("model", model_bytes(pyn_detectors[i], -1, 0), atoi(argv[2]));
 		return 0;
 	}
-	setvbuf(stdout, NULL, _IOLBF, 0);
-	attack("sketch", sketch_bytes(true), try_sketch);
-	attack("sketch without text", sketch_bytes(false), try_sketch);
-	for (int i = 0; i < pyn_detector_count; i++)
-	{
-		char		what[64];
-
-		snprintf(what, sizeof(what), "model of %s", pyn_detectors[i]->name);
-		attack(what, model_bytes(pyn_detectors[i]), try_model);
-	}
-	return done();
+	return attack_all(argc == 3 ? argv[2] : "");
 }

@@ -11,7 +11,7 @@ static int	tests;
 static int	failures;
 
 /* One test; its name is the sentence that it proves. */
-static void
+static inline void
 ok(bool passed, const char *sentence)
 {
 	printf("%s %d - %s\n", passed ? "ok" : "not ok", ++tests, sentence);
