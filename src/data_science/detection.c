@@ -37,10 +37,7 @@ judge_rows(const PynDataset *dataset, const PynJudge *judge, double contaminatio
 	/* Those of fitting were used when the model was made. */
 	pyn_call_options("auto", options, true, &call);
 	model = pyn_model_from_datum(PointerGetDatum(pyn_artifact_get(judge->digest, dataset->owner)));
-	if (contamination > 0)
-		model->contamination = contamination;
-	if (call.threshold_given)
-		model->threshold = call.fit.threshold;
+	pyn_override_threshold(model, contamination > 0 ? contamination : pyn_nan(), call.fit.threshold);
 	judged->contamination = model->contamination;
 	judged->type = pyn_flagged_type();
 	judged->store = tuplestore_begin_heap(false, false, work_mem);

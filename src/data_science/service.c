@@ -99,7 +99,7 @@ pyn_data_science_register_dataset(PG_FUNCTION_ARGS)
 
 	pyn_call_options(algorithm != NULL ? algorithm : "auto", pyn_json_get(arguments, "options"), true, &options);
 	if (pyn_json_get(arguments, "contamination") != NULL)
-		(void) pyn_check_contamination(contamination);
+		pyn_set_contamination(&options, contamination);
 	read_dataset(arguments, &dataset);
 	pyn_json_open_object(&json, NULL);
 	pyn_json_integer(&json, "dataset", dataset.id);

@@ -67,7 +67,7 @@ read_request(FunctionCallInfo fcinfo, Request *request)
 	{
 		pyn_call_options(algorithm, json, true, &request->options);
 		if (request->contamination_given)
-			request->options.fit.contamination = request->contamination;
+			pyn_set_contamination(&request->options, request->contamination);
 		request->options.fit.all_text = request->source.columns != NULL;
 		request->source.except = request->options.label;
 		return;
@@ -233,10 +233,8 @@ detect(FunctionCallInfo fcinfo, bool is_query, bool flagged_only)
 		scoring.source = open_source(fcinfo, is_query, &request.source);
 		require_kinds(scoring.source, model);
 		scoring.source->rereads = true;
-		if (request.contamination_given)
-			model->contamination = request.contamination;
-		if (request.options.threshold_given)
-			model->threshold = request.options.fit.threshold;
+		pyn_override_threshold(model, request.contamination_given ? request.contamination : pyn_nan(),
+							   request.options.fit.threshold);
 	}
 	else
 	{

@@ -14,6 +14,7 @@
 #include "utils/tuplestore.h"
 
 #include "detectors/model_type.h"
+#include "detectors/threshold_options.h"
 #include "kernel/options.h"
 #include "sketch/cell.h"
 #include "sketch/sketch_type.h"
@@ -31,6 +32,8 @@ enum
 	OPTION_SEED,
 	OPTION_TIME_ZONE,
 	OPTION_THRESHOLD,
+	OPTION_THRESHOLD_METHOD,	/* the first of PYN_THRESHOLD_OPTIONS */
+	OPTION_LAST_OF_THRESHOLD = OPTION_THRESHOLD_METHOD + PYN_THRESHOLD_OPTIONS - 1,
 	OPTION_LABEL_COLUMN,
 	OPTION_CONTAMINATION,		/* of fit only */
 	OPTION_EXPLAIN,				/* of detect only */
@@ -68,6 +71,13 @@ pyn_check_contamination(double contamination)
 				 errmsg("contamination %g is outside (0, 0.5]", contamination),
 				 errhint("It is the share of rows expected to be anomalies, such as 0.01.")));
 	return contamination;
+}
+
+void
+pyn_set_contamination(PynCallOptions *options, double contamination)
+{
+	pyn_refuse_contamination(&options->fit.rule);
+	options->fit.contamination = pyn_check_contamination(contamination);
 }
 
 static PynExplain
@@ -168,6 +178,7 @@ pyn_call_options(const char *algorithm, Jsonb *json, bool detecting, PynCallOpti
 	int			count = 0;
 	int			first_parameter;
 
+	pyn_threshold_options(&all[OPTION_THRESHOLD_METHOD]);
 	for (int i = 0; i < OPTION_COUNT; i++)
 	{
 		bool		excluded = detecting ? i == OPTION_CONTAMINATION : i == OPTION_EXPLAIN || i == OPTION_SAMPLE_TEXT;
@@ -192,7 +203,9 @@ pyn_call_options(const char *algorithm, Jsonb *json, bool detecting, PynCallOpti
 	options->fit.seed = (uint64) place[OPTION_SEED]->number;
 	options->fit.contamination = pyn_check_contamination(place[OPTION_CONTAMINATION]->number);
 	options->fit.threshold = place[OPTION_THRESHOLD]->number;
-	options->threshold_given = place[OPTION_THRESHOLD]->given;
+	options->fit.rule = pyn_threshold_rule(place[OPTION_THRESHOLD_METHOD], place[OPTION_THRESHOLD]);
+	if (place[OPTION_CONTAMINATION]->given)
+		pyn_refuse_contamination(&options->fit.rule);
 	set_zone(&options->fit, place[OPTION_TIME_ZONE]->text);
 	options->label = place[OPTION_LABEL_COLUMN]->text;
 	options->fit.label = options->label != NULL ? pyn_name_to_utf8(options->label) : NULL;
@@ -203,15 +216,16 @@ pyn_call_options(const char *algorithm, Jsonb *json, bool detecting, PynCallOpti
 void
 pyn_scoring_options(Jsonb *json, PynCallOptions *options)
 {
-	PynOption	known[] = {
+	PynOption	known[2 + PYN_THRESHOLD_OPTIONS] = {
 		{"threshold", PYN_OPTION_NUMBER, 0, 1, .number = NAN},
 		{"explain", PYN_OPTION_TEXT, .choices = "flagged, all, none", .text = "flagged"},
 	};
 
 	memset(options, 0, sizeof(*options));
+	pyn_threshold_options(known + 2);
 	pyn_options_read(json, known, lengthof(known), "scoring by a given model");
+	pyn_refuse_threshold_options(known + 2);
 	options->fit.threshold = known[0].number;
-	options->threshold_given = known[0].given;
 	options->explain = explain_of(known[1].text);
 }
 

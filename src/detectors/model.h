@@ -10,6 +10,7 @@
 
 #include "detectors/calibration.h"
 #include "detectors/detector.h"
+#include "detectors/threshold.h"
 #include "kernel/hash.h"
 #include "sketch/sketch.h"
 
@@ -77,7 +78,9 @@ typedef struct PynModel
 	void	   *state;			/* the detector's */
 	uint64		seed;
 	double		contamination;
-	double		threshold;		/* rows are flagged from this score on; NaN: by p-value ≤ contamination */
+	PynThresholdMethod threshold_method;
+	double		threshold;		/* of a method that learns: the raw score, else the score; NaN: by p-value ≤ contamination */
+	char		threshold_reason[PYN_THRESHOLD_REASON]; /* ASCII; of a method that learns */
 	int64		rows;			/* of the relation */
 	uint32		training_rows;	/* of the sample */
 	char		zone_name[PYN_ZONE_SIZE];
@@ -127,7 +130,8 @@ typedef struct PynFitOptions
 	PynPlan		plan;
 	uint64		seed;
 	double		contamination;
-	double		threshold;
+	double		threshold;		/* a score that the user has set; NaN: none */
+	PynThresholdRule rule;
 	const char *zone_name;
 	int64		(*zone_offset) (const void *zone, int64 unix_seconds);
 	const void *zone;
@@ -138,6 +142,7 @@ typedef struct PynFitOptions
 /* Fits a model and appends its bytes; `sketch` is settled.  *model gives what was chosen, also when NULL is not returned. */
 extern const char *pyn_model_fit(const PynSketch *sketch, const PynFitOptions *options, PynModel **model,
 								 PynWriter *writer);
+extern void pyn_override_threshold(PynModel *model, double contamination, double threshold);	/* NaN: stays */
 extern PynVerdict pyn_judge(const PynModel *model, double raw);
 extern bool pyn_all_missing(const PynModel *model, const PynCell *cells, int stride);
 

@@ -69,9 +69,24 @@ make_training(const PynModel *model, const PynSketch *sketch, PynTraining *train
 	pfree(row_values);
 }
 
+/*
+ * Learns from which raw score on rows are flagged, where the user's rule wants that.  The contamination is then the p-value
+ * there: by it severities are graded.
+ */
+static void
+learn_threshold(PynModel *model, const PynThresholdRule *rule, const PynTraining *training, const double *scores)
+{
+	model->threshold_method = rule->method;
+	if (rule->method <= PYN_THRESHOLD_SCORE)
+		return;
+	model->threshold = pyn_threshold_fit(rule, &model->calibration, scores, training->weights, training->rows,
+										 model->threshold_reason);
+	model->contamination = Min(pyn_p_value(&model->calibration, model->threshold), 0.5);
+}
+
 /* Scores the training rows and learns what scores mean. */
 static void
-calibrate(PynModel *model, const PynTraining *training)
+calibrate(PynModel *model, const PynThresholdRule *rule, const PynTraining *training)
 {
 	double	   *scores = pyn_new(double, training->rows);
 
@@ -82,6 +97,7 @@ calibrate(PynModel *model, const PynTraining *training)
 									 Min(PYN_SCORE_BLOCK, training->rows - start), scores + start);
 	}
 	pyn_calibration_fit(&model->calibration, scores, training->weights, training->rows);
+	learn_threshold(model, rule, training, scores);
 	pfree(scores);
 }
 
@@ -130,7 +146,7 @@ pyn_model_fit(const PynSketch *sketch, const PynFitOptions *options, PynModel **
 	if (problem != NULL || pyn_reader_left(&reader) > 0)
 		return problem != NULL ? problem : "the detector wrote more than it reads";
 	model->parameter_bytes = parameters.length;
-	calibrate(model, &training);
+	calibrate(model, &options->rule, &training);
 
 	pyn_model_write_head(model, writer);
 	pyn_calibration_write(&model->calibration, writer);
@@ -145,6 +161,29 @@ pyn_model_fit(const PynSketch *sketch, const PynFitOptions *options, PynModel **
 }
 
 /*
+ * pyn_override_threshold sets what a call with a given model asks for: a contamination by which it then flags, a score from
+ * which on it does, or by both the one for severities and the other for flags.
+ */
+void
+pyn_override_threshold(PynModel *model, double contamination, double threshold)
+{
+	if (contamination == contamination)
+	{
+		model->contamination = contamination;
+		if (model->threshold_method > PYN_THRESHOLD_SCORE)
+		{
+			model->threshold_method = PYN_THRESHOLD_CONTAMINATION;
+			model->threshold = pyn_nan();
+		}
+	}
+	if (threshold == threshold)
+	{
+		model->threshold_method = PYN_THRESHOLD_SCORE;
+		model->threshold = threshold;
+	}
+}
+
+/*
  * pyn_judge gives a raw score its meaning under the model's contamination and threshold.
  */
 PynVerdict
@@ -156,7 +195,9 @@ pyn_judge(const PynModel *model, double raw)
 	verdict.raw = raw;
 	verdict.score = pyn_score(&model->calibration, raw);
 	verdict.p_value = pyn_p_value(&model->calibration, raw);
-	if (model->threshold == model->threshold)
+	if (model->threshold_method > PYN_THRESHOLD_SCORE)
+		verdict.is_anomaly = raw >= model->threshold;
+	else if (model->threshold_method == PYN_THRESHOLD_SCORE)
 		verdict.is_anomaly = verdict.score >= model->threshold;
 	else
 		verdict.is_anomaly = verdict.p_value <= c;
@@ -167,7 +208,7 @@ pyn_judge(const PynModel *model, double raw)
 	else if (verdict.p_value <= c / 10)
 		verdict.severity = PYN_SEVERITY_HIGH;
 	else
-		verdict.severity = verdict.p_value <= c ? PYN_SEVERITY_MEDIUM : PYN_SEVERITY_LOW;
+		verdict.severity = PYN_SEVERITY_MEDIUM;
 	return verdict;
 }
 

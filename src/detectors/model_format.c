@@ -3,7 +3,8 @@
  *		The flat bytes of a model, and their full validation.
  *
  *	u32 magic, u16 version, u16 flags (0), u64 × 2 digest of all that follows,
- *	text detector, u64 seed, f64 contamination, f64 threshold, u64 rows, u32 training rows, text time zone,
+ *	text detector, u64 seed, f64 contamination, u8 threshold method, f64 threshold,
+ *	text how the threshold came about, u64 rows, u32 training rows, text time zone,
  *	u16 columns:  text name, u8 kind, u8 use,
  *	u16 features: u16 column, u8 encoding, f64 centre, low, high; for rarities: u32 count, f64 unseen, u64 commonest,
  *				  text of the commonest, count × (u64 hash, f64 rarity),
@@ -55,7 +56,9 @@ pyn_model_write_head(const PynModel *model, PynWriter *writer)
 	pyn_write_text(writer, model->detector->name);
 	pyn_write_u64(writer, model->seed);
 	pyn_write_f64(writer, model->contamination);
+	pyn_write_u8(writer, (uint8) model->threshold_method);
 	pyn_write_f64(writer, model->threshold);
+	pyn_write_text(writer, model->threshold_reason);
 	pyn_write_u64(writer, (uint64) model->rows);
 	pyn_write_u32(writer, model->training_rows);
 	pyn_write_text(writer, model->zone_name);
@@ -198,31 +201,56 @@ read_features(PynReader *reader, PynModel *model)
 	return NULL;
 }
 
+static bool
+is_printable(const char *text)
+{
+	for (const char *p = text; *p != 0; p++)
+		if ((uint8) *p < 0x20 || (uint8) *p > 0x7E)
+			return false;
+	return true;
+}
+
+static const char *
+read_threshold(PynReader *reader, PynModel *model)
+{
+	uint8		method = pyn_read_u8(reader);
+
+	model->threshold = pyn_read_f64(reader);
+	if (method > PYN_THRESHOLD_LAST)
+		return "its threshold is of an unknown method";
+	model->threshold_method = (PynThresholdMethod) method;
+	if (method == PYN_THRESHOLD_SCORE && !(model->threshold >= 0 && model->threshold <= 1))
+		return "its threshold is outside [0, 1]";
+	if (method > PYN_THRESHOLD_SCORE && !pyn_is_finite(model->threshold))
+		return "its threshold is not finite";
+	if (!pyn_read_text(reader, model->threshold_reason, sizeof(model->threshold_reason)) ||
+		!is_printable(model->threshold_reason))
+		return "how its threshold came about is damaged";
+	return NULL;
+}
+
 static const char *
 read_head(PynReader *reader, PynModel *model)
 {
 	char		name[64];
 	uint64		rows;
+	const char *problem;
 
 	if (!pyn_read_text(reader, name, sizeof(name)) || (model->detector = pyn_find_detector(name)) == NULL)
 		return "its algorithm is unknown";
 	model->seed = pyn_read_u64(reader);
 	model->contamination = pyn_read_f64(reader);
-	model->threshold = pyn_read_f64(reader);
+	if ((problem = read_threshold(reader, model)) != NULL)
+		return problem;
 	rows = pyn_read_u64(reader);
 	model->training_rows = pyn_read_u32(reader);
 	if (!(model->contamination > 0 && model->contamination <= 0.5))
 		return "its contamination is outside (0, 0.5]";
-	if (model->threshold == model->threshold && !(model->threshold >= 0 && model->threshold <= 1))
-		return "its threshold is outside [0, 1]";
 	if (rows < 1 || rows > (uint64) PYN_MAX_ROWS || model->training_rows < 1)
 		return "its number of rows is impossible";
 	model->rows = (int64) rows;
-	if (!pyn_read_text(reader, model->zone_name, sizeof(model->zone_name)))
+	if (!pyn_read_text(reader, model->zone_name, sizeof(model->zone_name)) || !is_printable(model->zone_name))
 		return "its time zone is damaged";
-	for (const char *p = model->zone_name; *p != 0; p++)
-		if ((uint8) *p < 0x20 || (uint8) *p > 0x7E)
-			return "its time zone is damaged";
 	return NULL;
 }
 

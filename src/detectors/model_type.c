@@ -208,6 +208,20 @@ put_features(PynJson *json, const PynModel *model)
 	pyn_json_close_array(json);
 }
 
+/* What flags rows, and why so: the threshold as a score and, where it was learnt, as the raw score that decides. */
+static void
+put_threshold(PynJson *json, const PynModel *model)
+{
+	pyn_json_text(json, "threshold_method", pyn_threshold_name(model->threshold_method));
+	if (model->threshold_method == PYN_THRESHOLD_SCORE)
+		pyn_json_number(json, "threshold", model->threshold);
+	if (model->threshold_method <= PYN_THRESHOLD_SCORE)
+		return;
+	pyn_json_number(json, "threshold", pyn_score(&model->calibration, model->threshold));
+	pyn_json_number(json, "raw_threshold", model->threshold);
+	pyn_json_text(json, "threshold_reason", model->threshold_reason);
+}
+
 /*
  * model → jsonb: what it was fitted from and how, its columns in the order of score's arguments, its features with their
  * normal ranges, and the knots of its calibration.
@@ -224,8 +238,7 @@ pyn_model_to_jsonb(PG_FUNCTION_ARGS)
 	pyn_json_text(&json, "algorithm", model->detector->name);
 	pyn_json_number(&json, "seed", (double) model->seed);
 	pyn_json_number(&json, "contamination", model->contamination);
-	if (model->threshold == model->threshold)
-		pyn_json_number(&json, "threshold", model->threshold);
+	put_threshold(&json, model);
 	pyn_json_integer(&json, "rows", model->rows);
 	pyn_json_integer(&json, "training_rows", model->training_rows);
 	pyn_json_text(&json, "time_zone", model->zone_name);

@@ -42,7 +42,6 @@ typedef struct PynCallOptions
 	bool		sample_text;
 	PynExplain	explain;
 	char	   *label;			/* in the server's encoding, or NULL */
-	bool		threshold_given;
 } PynCallOptions;
 
 /* Options of fit (`contamination` among them) or, when `detecting`, of detect, where it is an argument of its own. */
@@ -51,6 +50,9 @@ extern void pyn_call_options(const char *algorithm, Jsonb *json, bool detecting,
 /* Options of detect with a given model: nothing that fitting needs. */
 extern void pyn_scoring_options(Jsonb *json, PynCallOptions *options);
 extern double pyn_check_contamination(double contamination);
+
+/* A contamination given beside the options: an error where these flag by another method. */
+extern void pyn_set_contamination(PynCallOptions *options, double contamination);
 
 /* Fits, or raises the error that says why not; the bytes are a datum in the current memory context. */
 extern Datum pyn_fit_sketch(const PynSketch *sketch, const PynFitOptions *options, const char *what);

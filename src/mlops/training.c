@@ -41,7 +41,7 @@ pyn_mlops_read_options(PynTrainingOrder *order, const char *algorithm, double co
 	order->call = palloc(sizeof(PynCallOptions));
 	pyn_call_options(algorithm != NULL ? algorithm : "auto", options, false, order->call);
 	if (!isnan(contamination))
-		order->call->fit.contamination = pyn_check_contamination(contamination);
+		pyn_set_contamination(order->call, contamination);
 	order->call->fit.all_text = columns_named;
 }
 
