@@ -8,6 +8,7 @@
 const PynDetector *const pyn_detectors[] = {
 	&pyn_isolation_forest,
 	&pyn_ecod,
+	&pyn_ensemble,
 };
 
 const int	pyn_detector_count = lengthof(pyn_detectors);

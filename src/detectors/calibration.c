@@ -216,6 +216,23 @@ pyn_p_value(const PynCalibration *calibration, double raw)
 }
 
 /*
+ * pyn_log_p_value gives the logarithm of the p-value, which goes on falling where the p-value itself has reached its floor.
+ */
+double
+pyn_log_p_value(const PynCalibration *calibration, double raw)
+{
+	int			last = calibration->count - 1;
+	double		excess;
+
+	if (raw <= calibration->raw[last])
+		return pyn_log(pyn_p_value(calibration, raw));
+	excess = Min((raw - calibration->raw[last]) / calibration->tail_scale, 1e300);
+	if (calibration->tail_shape < 1e-6)
+		return pyn_log(calibration->tail[last]) - excess;
+	return pyn_log(calibration->tail[last]) - pyn_log(1.0 + calibration->tail_shape * excess) / calibration->tail_shape;
+}
+
+/*
  * pyn_score gives the share of ordinary rows that look less odd, in [0, 1], strictly rising with `raw`.
  */
 double

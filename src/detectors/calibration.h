@@ -24,6 +24,7 @@ typedef struct PynCalibration
 
 extern void pyn_calibration_fit(PynCalibration *calibration, const double *scores, const int64 *weights, int rows);
 extern double pyn_p_value(const PynCalibration *calibration, double raw);
+extern double pyn_log_p_value(const PynCalibration *calibration, double raw);	/* natural logarithm; has no floor */
 extern double pyn_score(const PynCalibration *calibration, double raw);
 extern void pyn_calibration_write(const PynCalibration *calibration, PynWriter *writer);
 extern const char *pyn_calibration_read(PynCalibration *calibration, PynReader *reader);

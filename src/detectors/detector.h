@@ -13,6 +13,8 @@
 
 #define PYN_MAX_FEATURES 8192	/* a column gives up to four features */
 #define PYN_MAX_PARAMETERS 12
+#define PYN_MAX_MEMBERS 16		/* of an ensemble */
+#define PYN_MAX_NESTING 2		/* an ensemble of ensembles of detectors that are none */
 #define PYN_SCORE_BLOCK 1024	/* rows scored at a time */
 
 /* What a detector is fitted from. */
@@ -57,6 +59,14 @@ typedef struct PynPlan
 	struct PynPlan *members;
 } PynPlan;
 
+/* What has part in a score, with its share in this row's; for explanations. */
+typedef struct PynPart
+{
+	const struct PynDetector *detector;
+	const void *state;
+	double		share;			/* not negative */
+} PynPart;
+
 typedef struct PynDetector
 {
 	const char *name;
@@ -82,12 +92,23 @@ typedef struct PynDetector
 	/* Each feature's part in a row's raw score, or NULL: it is then found by replacing features one at a time. */
 	void		(*contribute) (const void *state, const double *row, double *contributions);
 
+	/*
+	 * An ensemble's members, up to PYN_MAX_MEMBERS, and the part that each has in a row's score: the row is explained by
+	 * theirs.  Returns how many; NULL: it has none.
+	 */
+	int			(*parts) (const void *state, const double *row, PynPart *parts);
+
+	/* Its plan may name members; and whether it uses their weights. */
+	bool		combines;
+	bool		(*weighs) (const PynPlan *plan);
+
 	/* What it has chosen by itself and why, as text in the current memory context; NULL: it makes no choices. */
 	char	   *(*decisions) (const void *state);
 } PynDetector;
 
 extern const PynDetector pyn_isolation_forest;
 extern const PynDetector pyn_ecod;
+extern const PynDetector pyn_ensemble;
 
 /* algorithms.c */
 extern const PynDetector *const pyn_detectors[];

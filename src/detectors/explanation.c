@@ -7,6 +7,8 @@
  * row's value in that feature against the normal row.  These are the last and the first of the marginal contributions
  * that the Shapley value averages (Štrumbelj and Kononenko 2014): the one finds values that are odd only together with
  * others, the other those that hide each other.
+ *
+ * An ensemble's row is explained by its members' explanations, each as far as it has part in the score.
  */
 #include "kernel/port.h"
 #include "detectors/model.h"
@@ -34,16 +36,17 @@ copy_group(const PynModel *model, int group, const double *from, double *into)
 }
 
 static void
-contributions_by_replacing(const PynModel *model, const double *row, double *shares)
+contributions_by_replacing(const PynModel *model, const PynDetector *detector, const void *state, const double *row,
+						   double *shares)
 {
 	double	   *normal = pyn_new(double, model->feature_count);
 	double	   *mixed = pyn_new(double, model->feature_count);
-	double		row_raw = model->detector->score_row(model->state, row);
+	double		row_raw = detector->score_row(state, row);
 	double		normal_raw;
 
 	for (int i = 0; i < model->feature_count; i++)
 		normal[i] = model->features[i].centre;
-	normal_raw = model->detector->score_row(model->state, normal);
+	normal_raw = detector->score_row(state, normal);
 	for (int i = 0; i < model->feature_count; i++)
 	{
 		double		without;
@@ -55,14 +58,73 @@ contributions_by_replacing(const PynModel *model, const double *row, double *sha
 		CHECK_FOR_INTERRUPTS();
 		memcpy(mixed, row, sizeof(double) * model->feature_count);
 		copy_group(model, i, normal, mixed);
-		without = row_raw - model->detector->score_row(model->state, mixed);
+		without = row_raw - detector->score_row(state, mixed);
 		memcpy(mixed, normal, sizeof(double) * model->feature_count);
 		copy_group(model, i, row, mixed);
-		alone = model->detector->score_row(model->state, mixed) - normal_raw;
+		alone = detector->score_row(state, mixed) - normal_raw;
 		shares[i] = Max(without, 0.0) + Max(alone, 0.0);
 	}
 	pfree(normal);
 	pfree(mixed);
+}
+
+/* Makes shares sum to 1; where nothing stands out, all features have the same. */
+static void
+normalise(const PynModel *model, double *shares)
+{
+	double		largest = 0;
+	double		sum = 0;
+	int			groups = 0;
+
+	for (int i = 0; i < model->feature_count; i++)
+	{
+		largest = Max(largest, shares[i]);
+		groups += group_of(model, i) == i;
+	}
+	for (int i = 0; i < model->feature_count; i++)
+	{
+		/* A row like any other: nothing stands out. */
+		if (!(largest > 0))
+			shares[i] = group_of(model, i) == i ? 1.0 / groups : 0.0;
+		else
+			sum += shares[i] /= largest;
+	}
+	if (largest > 0)
+		for (int i = 0; i < model->feature_count; i++)
+			shares[i] /= sum;
+}
+
+/* Each feature's share of what makes the row odd to a detector; they sum to 1. */
+static void
+explain(const PynModel *model, const PynDetector *detector, const void *state, const double *row, double *shares)
+{
+	double	   *own = pyn_new0(double, model->feature_count);
+
+	memset(shares, 0, sizeof(double) * model->feature_count);
+	if (detector->parts != NULL)
+	{
+		PynPart		parts[PYN_MAX_MEMBERS];
+		int			count = detector->parts(state, row, parts);
+
+		for (int part = 0; part < count; part++)
+		{
+			if (!(parts[part].share > 0))
+				continue;
+			explain(model, parts[part].detector, parts[part].state, row, own);
+			for (int i = 0; i < model->feature_count; i++)
+				shares[i] += parts[part].share * own[i];
+		}
+	}
+	else if (detector->contribute != NULL)
+	{
+		detector->contribute(state, row, own);
+		for (int i = 0; i < model->feature_count; i++)
+			shares[group_of(model, i)] += Max(own[i], 0.0);
+	}
+	else
+		contributions_by_replacing(model, detector, state, row, shares);
+	normalise(model, shares);
+	pfree(own);
 }
 
 /*
@@ -73,35 +135,8 @@ void
 pyn_contributions(const PynModel *model, const PynCell *cells, double *shares)
 {
 	double	   *row = pyn_new(double, model->feature_count);
-	double		sum = 0;
-	int			groups = 0;
 
 	pyn_encode_row(model, cells, row);
-	if (model->detector->contribute != NULL)
-	{
-		double	   *parts = pyn_new(double, model->feature_count);
-
-		memset(shares, 0, sizeof(double) * model->feature_count);
-		model->detector->contribute(model->state, row, parts);
-		for (int i = 0; i < model->feature_count; i++)
-			shares[group_of(model, i)] += Max(parts[i], 0.0);
-		pfree(parts);
-	}
-	else
-		contributions_by_replacing(model, row, shares);
+	explain(model, model->detector, model->state, row, shares);
 	pfree(row);
-
-	for (int i = 0; i < model->feature_count; i++)
-	{
-		sum += shares[i];
-		groups += group_of(model, i) == i;
-	}
-	for (int i = 0; i < model->feature_count; i++)
-	{
-		/* A row like any other: nothing stands out. */
-		if (!(sum > 0))
-			shares[i] = group_of(model, i) == i ? 1.0 / groups : 0.0;
-		else
-			shares[i] /= sum;
-	}
 }

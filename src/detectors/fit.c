@@ -14,6 +14,7 @@
 #include "utils/tuplestore.h"
 
 #include "detectors/model_type.h"
+#include "detectors/plan.h"
 #include "detectors/threshold_options.h"
 #include "kernel/options.h"
 #include "sketch/cell.h"
@@ -40,24 +41,6 @@ enum
 	OPTION_SAMPLE_TEXT,			/* of detect only */
 	OPTION_COUNT
 };
-
-static const PynDetector *
-find_detector(const char *algorithm)
-{
-	const PynDetector *detector = pyn_find_detector(strcmp(algorithm, "auto") == 0 ? AUTO_ALGORITHM : algorithm);
-	StringInfoData list;
-
-	if (detector != NULL)
-		return detector;
-	initStringInfo(&list);
-	for (int i = 0; i < pyn_detector_count; i++)
-		appendStringInfo(&list, ", %s", pyn_detectors[i]->name);
-	ereport(ERROR,
-			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-			 errmsg("unknown algorithm \"%s\"", algorithm),
-			 errhint("Known algorithms: auto%s.", list.data)));
-	return NULL;
-}
 
 /*
  * pyn_check_contamination gives the value back, or raises the error that says its range.
@@ -113,58 +96,18 @@ set_zone(PynFitOptions *fit, const char *name)
 	fit->zone = probe.zone;
 }
 
-/* A detector's parameter as an option. */
-static PynOption
-parameter_option(const PynParameter *parameter)
+/* What "auto" stands for. */
+static const PynDetector *
+find_detector(const char *algorithm)
 {
-	PynOption	option = {
-		.name = parameter->name,
-		.type = parameter->kind == PYN_PARAMETER_INTEGER ? PYN_OPTION_INTEGER :
-			parameter->kind == PYN_PARAMETER_NUMBER ? PYN_OPTION_NUMBER : PYN_OPTION_TEXT,
-		.minimum = parameter->minimum,
-		.maximum = parameter->maximum,
-		.choices = parameter->choices,
-		.number = parameter->initial,
-	};
-
-	return option;
-}
-
-/* The place of a name in "a, b, c". */
-static int
-place_of_choice(const char *choices, const char *name)
-{
-	Size		length = strlen(name);
-	int			place = 0;
-
-	for (const char *p = choices; strncmp(p, name, length) != 0 || (p[length] != ',' && p[length] != 0); place++)
-		p = strstr(p, ", ") + 2;
-	return place;
-}
-
-/* The value that the option's answer gives the parameter. */
-static double
-setting_of(const PynParameter *parameter, const PynOption *option)
-{
-	if (parameter->kind == PYN_PARAMETER_CHOICE && option->text != NULL)
-		return place_of_choice(parameter->choices, option->text);
-	return option->number;
-}
-
-/* The name at a place in "a, b, c". */
-static char *
-choice_at(const char *choices, int place)
-{
-	while (place-- > 0)
-		choices = strstr(choices, ", ") + 2;
-	return pnstrdup(choices, strcspn(choices, ","));
+	return pyn_require_detector(strcmp(algorithm, "auto") == 0 ? AUTO_ALGORITHM : algorithm);
 }
 
 void
 pyn_call_options(const char *algorithm, Jsonb *json, bool detecting, PynCallOptions *options)
 {
 	const PynDetector *detector = find_detector(algorithm);
-	PynOption	all[OPTION_COUNT + PYN_MAX_PARAMETERS] = {
+	PynOption	all[OPTION_COUNT] = {
 		[OPTION_SEED] = {"seed", PYN_OPTION_INTEGER, 0, MOST_SEED, .number = PYN_DEFAULT_SEED},
 		[OPTION_TIME_ZONE] = {"time_zone", PYN_OPTION_TEXT, .text = "UTC"},
 		[OPTION_THRESHOLD] = {"threshold", PYN_OPTION_NUMBER, 0, 1, .number = NAN},
@@ -173,7 +116,7 @@ pyn_call_options(const char *algorithm, Jsonb *json, bool detecting, PynCallOpti
 		[OPTION_EXPLAIN] = {"explain", PYN_OPTION_TEXT, .choices = "flagged, all, none", .text = "flagged"},
 		[OPTION_SAMPLE_TEXT] = {"sample_text", PYN_OPTION_BOOLEAN, .number = 1},
 	};
-	PynOption	known[OPTION_COUNT + PYN_MAX_PARAMETERS];
+	PynOption	known[OPTION_COUNT + PYN_PLAN_OPTIONS];
 	PynOption  *place[OPTION_COUNT];
 	int			count = 0;
 	int			first_parameter;
@@ -188,18 +131,11 @@ pyn_call_options(const char *algorithm, Jsonb *json, bool detecting, PynCallOpti
 			known[count++] = all[i];
 	}
 	first_parameter = count;
-	for (int i = 0; i < detector->parameter_count; i++)
-	{
-		const PynParameter *parameter = &detector->parameters[i];
-
-		known[count++] = parameter_option(parameter);
-	}
+	count += pyn_plan_options(detector, known + count);
 	pyn_options_read(json, known, count, psprintf("algorithm \"%s\"", algorithm));
 
 	memset(options, 0, sizeof(*options));
-	pyn_plan_defaults(&options->fit.plan, detector);
-	for (int i = 0; i < detector->parameter_count; i++)
-		options->fit.plan.settings[i] = setting_of(&detector->parameters[i], &known[first_parameter + i]);
+	pyn_plan_set(&options->fit.plan, detector, known + first_parameter);
 	options->fit.seed = (uint64) place[OPTION_SEED]->number;
 	options->fit.contamination = pyn_check_contamination(place[OPTION_CONTAMINATION]->number);
 	options->fit.threshold = place[OPTION_THRESHOLD]->number;
@@ -309,35 +245,6 @@ pyn_fit(PG_FUNCTION_ARGS)
 	PG_RETURN_DATUM(pyn_fit_sketch(sketch, &options.fit, "the sketch"));
 }
 
-static Jsonb *
-describe_parameters(const PynDetector *detector)
-{
-	PynJson		json = {0};
-
-	pyn_json_open_object(&json, NULL);
-	for (int i = 0; i < detector->parameter_count; i++)
-	{
-		const PynParameter *parameter = &detector->parameters[i];
-
-		pyn_json_open_object(&json, parameter->name);
-		if (parameter->kind == PYN_PARAMETER_CHOICE)
-		{
-			pyn_json_text(&json, "default", choice_at(parameter->choices, (int) parameter->initial));
-			pyn_json_text(&json, "choices", parameter->choices);
-		}
-		else
-		{
-			pyn_json_number(&json, "default", parameter->initial);
-			pyn_json_number(&json, "minimum", parameter->minimum);
-			pyn_json_number(&json, "maximum", parameter->maximum);
-		}
-		pyn_json_text(&json, "description", parameter->description);
-		pyn_json_close_object(&json);
-	}
-	pyn_json_close_object(&json);
-	return JsonbValueToJsonb(json.result);
-}
-
 /*
  * algorithms() → TABLE(algorithm text, description text, options jsonb, source text)
  */
@@ -351,7 +258,7 @@ pyn_algorithms(PG_FUNCTION_ARGS)
 	InitMaterializedSRF(fcinfo, 0);
 	values[0] = CStringGetTextDatum("auto");
 	values[1] = CStringGetTextDatum("chooses for you; now always " AUTO_ALGORITHM);
-	values[2] = JsonbPGetDatum(describe_parameters(pyn_find_detector(AUTO_ALGORITHM)));
+	values[2] = JsonbPGetDatum(pyn_plan_describe(pyn_find_detector(AUTO_ALGORITHM)));
 	values[3] = (Datum) 0;
 	nulls[3] = true;
 	tuplestore_putvalues(info->setResult, info->setDesc, values, nulls);
@@ -360,7 +267,7 @@ pyn_algorithms(PG_FUNCTION_ARGS)
 	{
 		values[0] = CStringGetTextDatum(pyn_detectors[i]->name);
 		values[1] = CStringGetTextDatum(pyn_detectors[i]->description);
-		values[2] = JsonbPGetDatum(describe_parameters(pyn_detectors[i]));
+		values[2] = JsonbPGetDatum(pyn_plan_describe(pyn_detectors[i]));
 		values[3] = CStringGetTextDatum(pyn_detectors[i]->source);
 		tuplestore_putvalues(info->setResult, info->setDesc, values, nulls);
 	}
