@@ -34,10 +34,15 @@ static NameData pending[PYN_SLOTS];
 static int	pending_count;
 static enum {NOTHING, START, STOP, LOOK} pending_command;
 static const char *pending_domain;
-static pg_uuid_t pending_cancels[PYN_SLOTS];
-static int	pending_cancel_count;
-static pg_uuid_t pending_wakes[PYN_SLOTS];
-static int	pending_wake_count;
+
+typedef struct Sagas
+{
+	int			count;
+	pg_uuid_t	ids[PYN_SLOTS];
+} Sagas;
+
+static Sagas cancelled;			/* whose steps are to be interrupted */
+static Sagas ended;				/* for whose end somebody may wait */
 
 static shmem_request_hook_type previous_shmem_request_hook;
 static shmem_startup_hook_type previous_shmem_startup_hook;
@@ -203,6 +208,23 @@ start_or_stop(bool start)
 		(void) pyn_slot_want(MyDatabaseId, pending_domain);
 }
 
+/* Those past the slots are not noted: a worker sees its cancellation at its next look, and who waits polls. */
+static void
+note_saga(Sagas *sagas, const pg_uuid_t *saga)
+{
+	if (sagas->count < PYN_SLOTS)
+		sagas->ids[sagas->count++] = *saga;
+}
+
+static bool
+is_among(const Sagas *sagas, const pg_uuid_t *saga)
+{
+	for (int i = 0; i < sagas->count; i++)
+		if (memcmp(&sagas->ids[i], saga, sizeof(pg_uuid_t)) == 0)
+			return true;
+	return false;
+}
+
 /* Interrupts the workers that do a step of a saga which this transaction has cancelled. */
 static void
 interrupt_steps(void)
@@ -218,9 +240,8 @@ interrupt_steps(void)
 
 		if (slot->database != MyDatabaseId || slot->pid == 0 || !slot->is_handling)
 			continue;
-		for (int j = 0; j < pending_cancel_count; j++)
-			if (memcmp(&slot->handling, &pending_cancels[j], sizeof(pg_uuid_t)) == 0)
-				(void) kill(slot->pid, SIGINT);
+		if (is_among(&cancelled, &slot->handling))
+			(void) kill(slot->pid, SIGINT);
 	}
 	LWLockRelease(&shared->lock);
 }
@@ -294,10 +315,8 @@ wake_waiters(void)
 		return;
 	LWLockAcquire(&shared->lock, LW_SHARED);
 	for (int i = 0; i < PYN_SLOTS; i++)
-		for (int j = 0; j < pending_wake_count; j++)
-			if (shared->waiters[i].pid != 0 &&
-				memcmp(&shared->waiters[i].saga, &pending_wakes[j], sizeof(pg_uuid_t)) == 0)
-				SetLatch(shared->waiters[i].latch);
+		if (shared->waiters[i].pid != 0 && is_among(&ended, &shared->waiters[i].saga))
+			SetLatch(shared->waiters[i].latch);
 	LWLockRelease(&shared->lock);
 }
 
@@ -341,14 +360,14 @@ at_end_of_transaction(XactEvent event, void *argument)
 			ask_for_scout();
 		else if (event == XACT_EVENT_COMMIT && pending_command != NOTHING)
 			start_or_stop(pending_command == START);
-		if (event == XACT_EVENT_COMMIT && pending_cancel_count > 0)
+		if (event == XACT_EVENT_COMMIT && cancelled.count > 0)
 			interrupt_steps();
-		if (event == XACT_EVENT_COMMIT && pending_wake_count > 0)
+		if (event == XACT_EVENT_COMMIT && ended.count > 0)
 			wake_waiters();
 	}
 	pending_count = 0;
-	pending_cancel_count = 0;
-	pending_wake_count = 0;
+	cancelled.count = 0;
+	ended.count = 0;
 	pending_command = NOTHING;
 }
 
@@ -403,8 +422,7 @@ void
 pyn_doorbell_prepare_cancel(const pg_uuid_t *saga)
 {
 	prepare();
-	if (pending_cancel_count < PYN_SLOTS)
-		pending_cancels[pending_cancel_count++] = *saga;
+	note_saga(&cancelled, saga);
 }
 
 /*
@@ -414,8 +432,7 @@ void
 pyn_doorbell_prepare_wake(const pg_uuid_t *saga)
 {
 	prepare();
-	if (pending_wake_count < PYN_SLOTS)
-		pending_wakes[pending_wake_count++] = *saga;
+	note_saga(&ended, saga);
 }
 
 static void

@@ -4,66 +4,18 @@
 #
 use strict;
 use warnings;
-use PostgreSQL::Test::Cluster;
+use FindBin;
+use lib $FindBin::Bin;
 use PostgreSQL::Test::Utils;
 use Test::More;
+use Askers;
 
-my $node = PostgreSQL::Test::Cluster->new('roles');
-$node->init;
-$node->append_conf('postgresql.conf', "autovacuum = off\npynomaly.kernel_retry_delay = 1ms\n");
-$node->start;
-
-sub sql { return $node->safe_psql('postgres', $_[0]); }
-
-# As a role; gives output and error, without the NOTICE that no worker runs.
-sub as
-{
-	my ($role, $command) = @_;
-	my (undef, $out, $err) = $node->psql('postgres', $command, extra_params => [ '-U', $role ]);
-	$err =~ s/^(psql:<stdin>:\d+: )?(NOTICE|HINT): .*(no background worker|pynomaly\.start).*\n?//mg;
-	return "$out$err";
-}
-
-# What comes of each command, as a role: its first row, or its error.
-sub try_all
-{
-	my ($role, @commands) = @_;
-	my @answers = split /^-- /m, as($role, join '', map { "SELECT '-- ' || public.try(\$try\$$_\$try\$);" } @commands);
-	shift @answers;
-	chomp @answers;
-	return @answers;
-}
-
-# Does what waits, as an administrator.
-sub work { is(as('adam', join '', @_, 'CALL pynomaly.process_events()'), '', 'what waits is done'); return; }
-
-sub submit
-{
-	my ($role, $arguments) = @_;
-	my $id = as($role, "SELECT pynomaly.submit($arguments)");
-	like($id, qr/^[0-9a-f-]{36}$/, "$role submits $arguments");
-	return $id;
-}
-
-sub outcome { return sql("SELECT concat_ws(': ', status, sqlstate, message, detail) FROM pynomaly.requests WHERE id = '$_[0]'"); }
+my $node = start_server('roles');
 
 sql(q{
-	CREATE EXTENSION pynomaly;
-	SELECT pynomaly.create_roles();
-	CREATE FUNCTION public.try(command text) RETURNS text LANGUAGE plpgsql AS $$
-	DECLARE
-		answer record;
-	BEGIN
-		EXECUTE command INTO answer;
-		RETURN 'row: ' || coalesce(answer::text, '-');
-	EXCEPTION WHEN OTHERS THEN
-		RETURN sqlstate || ': ' || sqlerrm;
-	END $$;
 	CREATE TABLE public.things AS SELECT i AS id, i % 7 AS a, i % 11 AS b FROM generate_series(1, 300) AS i;
 	CREATE TABLE public.teams AS TABLE public.things;
 	GRANT SELECT ON public.things TO PUBLIC;
-	CREATE ROLE adam LOGIN;
-	GRANT pynomaly_admin TO adam;
 });
 sql("CREATE ROLE $_ LOGIN; GRANT pynomaly_data_scientist TO $_") foreach qw(alice bob carol dave erin zed);
 
