@@ -1,0 +1,422 @@
+/*
+ * reference_sets.c
+ *		Distances from rows to the nearest of a few hundred reference rows, for several sets of them.
+ *
+ * All pairs of rows and references are compared: for so few references no index pays.  Of a block, PYN_ROW_LANES rows lie
+ * side by side in a vector and meet one reference after the other, four at a time, so that a row's number is loaded once
+ * for four.  Of a single row, as many references lie side by side.  The least distances so far are a sorted list of
+ * vectors, into which a new one is sunk by minimum and maximum: as many steps whatever the distances are, so nothing is
+ * mispredicted.  Each pair's sum runs over the features in their order and is never contracted or reassociated, which
+ * vectors of pairs need not; so the bits are the same in vectors of any width.
+ */
+#include "detectors/reference_sets.h"
+
+#include <math.h>
+
+#define LANES PYN_ROW_LANES
+#define FEW 8					/* lists up to this length lie in registers */
+
+/* The compiler makes a variant for AVX2 beside that for any CPU, where both it and the C library can choose at run time. */
+#if defined(__x86_64__) && defined(__gnu_linux__) && defined(__GNUC__) && !defined(__SANITIZE_ADDRESS__)
+#define ANY_CPU __attribute__((target_clones("avx2", "default")))
+#else
+#define ANY_CPU
+#endif
+
+#define ALWAYS_INLINE inline __attribute__((always_inline))
+
+typedef float Vector __attribute__((vector_size(4 * LANES)));
+
+/* ---------------------------------------------------------------- references */
+
+void
+pyn_reference_sets_make(PynReferenceSets *sets, const float *references, int count, int size, int features)
+{
+	int			padded = (size + LANES - 1) / LANES * LANES;
+
+	sets->sets = count;
+	sets->size = size;
+	sets->features = features;
+	sets->padded = padded;
+	sets->values = pyn_new(float, (Size) count * padded * features);
+	sets->lanes = pyn_new(float, (Size) count * padded * features);
+	for (int set = 0; set < count; set++)
+	{
+		float	   *values = sets->values + (Size) set * padded * features;
+		float	   *lanes = sets->lanes + (Size) set * padded * features;
+
+		for (int i = 0; i < padded; i++)
+			for (int feature = 0; feature < features; feature++)
+			{
+				float		value = i < size ? references[((Size) set * size + i) * features + feature] : INFINITY;
+
+				values[(Size) i * features + feature] = value;
+				lanes[((Size) (i / LANES) * features + feature) * LANES + i % LANES] = value;
+			}
+	}
+}
+
+/* ---------------------------------------------------------------- the k least */
+
+/*
+ * How many of the least distances are looked at: one more than k, since the first may be of the row itself.
+ */
+static int
+list_length(const PynReferenceSets *sets, int k)
+{
+	return Min(k + 1, sets->size);
+}
+
+/* One number of a rising list of squared distances, which is overwritten. */
+static float
+summarise(float *list, int length, int size, int k, PynNearest nearest)
+{
+	int			first = list[0] == 0.0f;
+	int			count = Min(k, size - first);
+	float		sum = 0;
+
+	Assert(first + count <= length);
+	if (count == 0)
+		return 0.0f;
+	list += first;
+	switch (nearest)
+	{
+		case PYN_NEAREST_MEAN:
+			for (int i = 0; i < count; i++)
+				sum += sqrtf(list[i]);
+			return sum / (float) count;
+		case PYN_NEAREST_MEDIAN:
+			return 0.5f * (sqrtf(list[(count - 1) / 2]) + sqrtf(list[count / 2]));
+		default:
+			return sqrtf(list[count - 1]);
+	}
+}
+
+/* Sinks a vector of distances into a rising list of vectors; the largest falls out. */
+static ALWAYS_INLINE void
+sink(Vector *list, int length, const Vector *distances)
+{
+	Vector		sinking = *distances;
+
+#pragma GCC unroll 8
+	for (int i = 0; i < length; i++)
+	{
+		Vector		here = list[i];
+
+		for (int lane = 0; lane < LANES; lane++)
+		{
+			list[i][lane] = here[lane] < sinking[lane] ? here[lane] : sinking[lane];
+			sinking[lane] = here[lane] > sinking[lane] ? here[lane] : sinking[lane];
+		}
+	}
+}
+
+/* Whether a vector has anything to sink. */
+static ALWAYS_INLINE bool
+any_below(const Vector *distances, const Vector *worst)
+{
+	int			below = 0;
+
+	for (int lane = 0; lane < LANES; lane++)
+		below |= (*distances)[lane] < (*worst)[lane];
+	return below != 0;
+}
+
+/* ---------------------------------------------------------------- a block of rows */
+
+/* Squared distances of the lanes' rows to four references. */
+static ALWAYS_INLINE void
+four_distances(const float *references, int features, const float *rows, int stride, Vector *sums)
+{
+	const float *second = references + features;
+	const float *third = second + features;
+	const float *fourth = third + features;
+	Vector		sum0 = {0};
+	Vector		sum1 = {0};
+	Vector		sum2 = {0};
+	Vector		sum3 = {0};
+
+	for (int feature = 0; feature < features; feature++)
+	{
+		Vector		row;
+		Vector		difference;
+
+		memcpy(&row, rows + (Size) feature * stride, sizeof(row));
+		difference = row - references[feature];
+		sum0 += difference * difference;
+		difference = row - second[feature];
+		sum1 += difference * difference;
+		difference = row - third[feature];
+		sum2 += difference * difference;
+		difference = row - fourth[feature];
+		sum3 += difference * difference;
+	}
+	sums[0] = sum0;
+	sums[1] = sum1;
+	sums[2] = sum2;
+	sums[3] = sum3;
+}
+
+/* The least distances of LANES rows to one set's references; with a constant length the list stays in registers. */
+static ALWAYS_INLINE void
+least_of_rows(const float *references, int padded, int features, const float *rows, int stride, Vector *list, int length)
+{
+	for (int i = 0; i < length; i++)
+		for (int lane = 0; lane < LANES; lane++)
+			list[i][lane] = INFINITY;
+	for (int i = 0; i < padded; i += 4)
+	{
+		Vector		sums[4];
+
+		four_distances(references + (Size) i * features, features, rows, stride, sums);
+		if (length > FEW)
+		{
+			for (int j = 0; j < 4; j++)
+				if (any_below(&sums[j], &list[length - 1]))
+					sink(list, length, &sums[j]);
+			continue;
+		}
+		sink(list, length, &sums[0]);
+		sink(list, length, &sums[1]);
+		sink(list, length, &sums[2]);
+		sink(list, length, &sums[3]);
+	}
+}
+
+/* A list of a length known to the compiler is copied out of its registers. */
+#define LEAST_OF_FEW(n) \
+	case n: \
+	{ \
+		Vector		few[n]; \
+		least_of_rows(references, padded, features, rows, stride, few, n); \
+		memcpy(list, few, sizeof(few)); \
+		return; \
+	}
+
+static ANY_CPU void
+find_least_of_rows(const float *references, int padded, int features, const float *rows, int stride, Vector *list, int length)
+{
+	switch (length)
+	{
+			LEAST_OF_FEW(1);
+			LEAST_OF_FEW(2);
+			LEAST_OF_FEW(3);
+			LEAST_OF_FEW(4);
+			LEAST_OF_FEW(5);
+			LEAST_OF_FEW(6);
+			LEAST_OF_FEW(7);
+			LEAST_OF_FEW(8);
+	}
+	least_of_rows(references, padded, features, rows, stride, list, Max(length, FEW + 1));
+}
+
+void
+pyn_reference_block(const PynReferenceSets *sets, const float *rows, int stride, int count, int k, PynNearest nearest,
+					float *distances)
+{
+	int			length = list_length(sets, k);
+	Vector	   *list;
+	void	   *memory = palloc(sizeof(Vector) * (length + 1));
+	float		lane_list[PYN_MAX_NEIGHBOURS + 1];
+
+	/* palloc aligns to less than a vector. */
+	list = (Vector *) (((uintptr_t) memory + sizeof(Vector) - 1) / sizeof(Vector) * sizeof(Vector));
+	for (int set = 0; set < sets->sets; set++)
+	{
+		const float *references = sets->values + (Size) set * sets->padded * sets->features;
+
+		CHECK_FOR_INTERRUPTS();
+		for (int first = 0; first < count; first += LANES)
+		{
+			int			lanes = Min(LANES, count - first);
+
+			find_least_of_rows(references, sets->padded, sets->features, rows + first, stride, list, length);
+			for (int lane = 0; lane < lanes; lane++)
+			{
+				for (int i = 0; i < length; i++)
+					lane_list[i] = list[i][lane];
+				distances[(Size) set * stride + first + lane] = summarise(lane_list, length, sets->size, k, nearest);
+			}
+		}
+	}
+	pfree(memory);
+}
+
+/* ---------------------------------------------------------------- one row */
+
+/* Squared distances of a row to all references of a set, LANES of them side by side. */
+static ANY_CPU void
+distances_of_row(const float *lanes, int padded, int features, const float *row, float *squares)
+{
+	for (int first = 0; first < padded; first += LANES)
+	{
+		Vector		sum = {0};
+
+		for (int feature = 0; feature < features; feature++)
+		{
+			Vector		references;
+			Vector		difference;
+
+			memcpy(&references, lanes + ((Size) first * features + (Size) feature * LANES), sizeof(references));
+			difference = row[feature] - references;
+			sum += difference * difference;
+		}
+		memcpy(squares + first, &sum, sizeof(sum));
+	}
+}
+
+/* The least squares as a rising list, and where they are, if `places` is not NULL. */
+static void
+list_least(const float *squares, int size, float *list, int *places, int length)
+{
+	int			filled = 0;
+
+	for (int i = 0; i < size; i++)
+	{
+		int			place;
+
+		if (filled == length && !(squares[i] < list[length - 1]))
+			continue;
+		place = filled < length ? filled++ : length - 1;
+		for (; place > 0 && list[place - 1] > squares[i]; place--)
+		{
+			list[place] = list[place - 1];
+			if (places != NULL)
+				places[place] = places[place - 1];
+		}
+		list[place] = squares[i];
+		if (places != NULL)
+			places[place] = i;
+	}
+}
+
+void
+pyn_reference_row(const PynReferenceSets *sets, const float *row, int k, PynNearest nearest, float *distances)
+{
+	int			length = list_length(sets, k);
+	float	   *squares = pyn_new(float, sets->padded);
+	float		list[PYN_MAX_NEIGHBOURS + 1];
+
+	Assert(k <= PYN_MAX_NEIGHBOURS);
+	for (int set = 0; set < sets->sets; set++)
+	{
+		distances_of_row(sets->lanes + (Size) set * sets->padded * sets->features, sets->padded, sets->features, row, squares);
+		list_least(squares, sets->size, list, NULL, length);
+		distances[set] = summarise(list, length, sets->size, k, nearest);
+	}
+	pfree(squares);
+}
+
+void
+pyn_reference_shares(const PynReferenceSets *sets, const float *row, int k, double *shares)
+{
+	int			length = list_length(sets, k);
+	int			features = sets->features;
+	float	   *squares = pyn_new(float, sets->padded);
+	float		list[PYN_MAX_NEIGHBOURS + 1];
+	int			places[PYN_MAX_NEIGHBOURS + 1];
+
+	for (int set = 0; set < sets->sets; set++)
+	{
+		const float *references = sets->values + (Size) set * sets->padded * features;
+		int			first;
+
+		distances_of_row(sets->lanes + (Size) set * sets->padded * features, sets->padded, features, row, squares);
+		list_least(squares, sets->size, list, places, length);
+		first = list[0] == 0.0f;
+		for (int i = first; i < first + Min(k, sets->size - first); i++)
+			for (int feature = 0; feature < features && list[i] > 0.0f; feature++)
+			{
+				double		difference = (double) row[feature] - references[(Size) places[i] * features + feature];
+
+				shares[feature] += difference * difference / list[i];
+			}
+	}
+	pfree(squares);
+}
+
+/* ---------------------------------------------------------------- scaling */
+
+void
+pyn_scale_row(const PynScaling *scaling, const double *row, float *out)
+{
+	for (int feature = 0; feature < scaling->features; feature++)
+		out[feature] = pyn_scaled_float(scaling, feature, row[feature]);
+}
+
+void
+pyn_scale_block(const PynScaling *scaling, const double *values, int stride, int rows, float *out, int out_stride)
+{
+	for (int feature = 0; feature < scaling->features; feature++)
+	{
+		for (int row = 0; row < rows; row++)
+			out[(Size) feature * out_stride + row] = pyn_scaled_float(scaling, feature, values[(Size) feature * stride + row]);
+		for (int row = rows; row < out_stride; row++)
+			out[(Size) feature * out_stride + row] = 0.0f;
+	}
+}
+
+/* ---------------------------------------------------------------- drawing */
+
+void
+pyn_pool_init(PynPool *pool, const PynTraining *training, const int *rows, int count)
+{
+	pool->count = count;
+	pool->rows = rows;
+	pool->cumulative = pyn_new(int64, count);
+	pool->total = 0;
+	for (int i = 0; i < count; i++)
+		pool->cumulative[i] = (pool->total += training->weights[rows != NULL ? rows[i] : i]);
+}
+
+/* Adds a unit to an open-addressed set, where it is kept plus one; false when it was there. */
+static bool
+add_unit(uint64 *slots, uint32 mask, uint64 unit)
+{
+	uint32		place = (uint32) pyn_hash_u64(unit, 3) & mask;
+
+	while (slots[place] != 0)
+	{
+		if (slots[place] == unit + 1)
+			return false;
+		place = (place + 1) & mask;
+	}
+	slots[place] = unit + 1;
+	return true;
+}
+
+/*
+ * pyn_pool_draw is Floyd's algorithm (Bentley and Floyd 1987): each draw takes a unit up to a rising last one, or that
+ * last one when the unit is taken already.
+ */
+void
+pyn_pool_draw(const PynPool *pool, int count, PynRandom *random, int *drawn)
+{
+	uint32		mask = 1;
+	uint64	   *slots;
+
+	while (mask < 2 * (uint32) count)
+		mask = 2 * mask + 1;
+	slots = pyn_new0(uint64, (Size) mask + 1);
+	for (int i = 0; i < count; i++)
+	{
+		int64		last = pool->total - count + i;
+		int64		unit = Min((int64) (pyn_random_double(random) * (double) (last + 1)), last);
+		int			low = 0;
+		int			high = pool->count - 1;
+
+		if (!add_unit(slots, mask, (uint64) unit))
+			add_unit(slots, mask, (uint64) (unit = last));
+		while (low < high)
+		{
+			int			middle = low + (high - low) / 2;
+
+			if (pool->cumulative[middle] <= unit)
+				low = middle + 1;
+			else
+				high = middle;
+		}
+		drawn[i] = pool->rows != NULL ? pool->rows[low] : low;
+	}
+	pfree(slots);
+}
