@@ -9,6 +9,10 @@ const PynDetector *const pyn_detectors[] = {
 	&pyn_isolation_forest,
 	&pyn_ecod,
 	&pyn_ensemble,
+	&pyn_copod,
+	&pyn_zscore,
+	&pyn_mad,
+	&pyn_iqr,
 };
 
 const int	pyn_detector_count = lengthof(pyn_detectors);

@@ -109,6 +109,10 @@ typedef struct PynDetector
 extern const PynDetector pyn_isolation_forest;
 extern const PynDetector pyn_ecod;
 extern const PynDetector pyn_ensemble;
+extern const PynDetector pyn_copod;
+extern const PynDetector pyn_zscore;
+extern const PynDetector pyn_mad;
+extern const PynDetector pyn_iqr;
 
 /* algorithms.c */
 extern const PynDetector *const pyn_detectors[];

@@ -11,6 +11,7 @@
  * categories on a scale on which odd ones lie far out; shares that differ by less than a quarter of a bit are alike.
  */
 #include "kernel/port.h"
+#include "detectors/marginal.h"
 #include "detectors/math.h"
 #include "detectors/model.h"
 #include "detectors/selection.h"
@@ -140,40 +141,10 @@ pyn_encode_block(const PynModel *model, const PynCell *cells, int stride, int ro
 
 /* ---------------------------------------------------------------- choose */
 
-typedef struct WeightedNumber
-{
-	double		value;
-	int64		weight;
-} WeightedNumber;
-
-static int
-compare_numbers(const void *a, const void *b)
-{
-	double		x = ((const WeightedNumber *) a)->value;
-	double		y = ((const WeightedNumber *) b)->value;
-
-	return (x > y) - (x < y);
-}
-
-/* The value at which so large a share of all weight is passed, of sorted numbers. */
-static double
-weighted_quantile(const WeightedNumber *numbers, int count, double total, double share)
-{
-	double		reached = 0;
-
-	for (int i = 0; i < count; i++)
-	{
-		reached += (double) numbers[i].weight;
-		if (reached > share * total)
-			return numbers[i].value;
-	}
-	return numbers[count - 1].value;
-}
-
 /* Room for the numbers of one feature, used for one after the other: `weighted`, unless each row has weight 1. */
 typedef struct Scratch
 {
-	WeightedNumber *weighted;
+	PynWeighted *weighted;
 	double	   *numbers;
 } Scratch;
 
@@ -188,7 +159,7 @@ make_scratch(const PynSample *sample)
 	if (plain)
 		scratch.numbers = pyn_new(double, Max(sample->count, 1));
 	else
-		scratch.weighted = pyn_new(WeightedNumber, sample->count);
+		scratch.weighted = pyn_new(PynWeighted, sample->count);
 	return scratch;
 }
 
@@ -215,12 +186,12 @@ measure_plain(PynFeature *feature, double *numbers, int count)
 }
 
 static bool
-measure_weighted(PynFeature *feature, WeightedNumber *numbers, int count, double total)
+measure_weighted(PynFeature *feature, PynWeighted *numbers, int count, double total)
 {
-	qsort(numbers, count, sizeof(WeightedNumber), compare_numbers);
-	feature->centre = weighted_quantile(numbers, count, total, 0.5);
-	feature->low = weighted_quantile(numbers, count, total, PYN_REFERENCE_LOW);
-	feature->high = weighted_quantile(numbers, count, total, 1.0 - PYN_REFERENCE_LOW);
+	pyn_weighted_sort(numbers, count);
+	feature->centre = pyn_weighted_quantile(numbers, count, total, 0.5);
+	feature->low = pyn_weighted_quantile(numbers, count, total, PYN_REFERENCE_LOW);
+	feature->high = pyn_weighted_quantile(numbers, count, total, 1.0 - PYN_REFERENCE_LOW);
 	return numbers[0].value < numbers[count - 1].value;
 }
 
@@ -246,7 +217,7 @@ measure_feature(const PynModel *model, PynFeature *feature, const PynSketch *ske
 		else
 		{
 			scratch->weighted[count].value = value;
-			scratch->weighted[count].weight = sample->rows[row].weight;
+			scratch->weighted[count].weight = (double) sample->rows[row].weight;
 			total += (double) sample->rows[row].weight;
 		}
 		count++;

@@ -1,11 +1,12 @@
 /*
  * scaling.h
- *		Puts features on one scale, for detectors that measure distances, and order statistics of weighted rows.
+ *		Puts features on one scale, for detectors that measure distances.
  */
 #ifndef PYN_SCALING_H
 #define PYN_SCALING_H
 
 #include "detectors/detector.h"
+#include "detectors/marginal.h"
 #include "detectors/math.h"
 
 #define PYN_MOST_SCALED 1e100	/* scaled numbers are cut here, so that no sum of their squares overflows */
@@ -25,13 +26,6 @@ typedef struct PynScaling
 	double	   *centres;
 	double	   *factors;		/* 1 / scale; 0 where the feature does not vary: it is 0 then */
 } PynScaling;
-
-/* Some of the training rows; NULL where all are meant. */
-typedef struct PynRows
-{
-	int			count;
-	const int  *rows;
-} PynRows;
 
 extern void pyn_scaling_fit(const PynTraining *training, const PynRows *rows, PynScale kind, PynScaling *scaling);
 extern void pyn_scaling_write(const PynScaling *scaling, PynWriter *writer);
@@ -62,18 +56,5 @@ pyn_training_row(const PynTraining *training, int row, double *out)
 	for (int feature = 0; feature < training->features; feature++)
 		out[feature] = training->values[(Size) feature * training->rows + row];
 }
-
-/* A value and for how many rows it stands. */
-typedef struct PynWeighted
-{
-	double		value;
-	double		weight;
-} PynWeighted;
-
-/* Sorts by value, smallest first. */
-extern void pyn_weighted_sort(PynWeighted *numbers, int count);
-
-/* The smallest value at which more than so large a share of all weight is reached, of sorted numbers, count > 0. */
-extern double pyn_weighted_quantile(const PynWeighted *numbers, int count, double total, double share);
 
 #endif							/* PYN_SCALING_H */
