@@ -38,6 +38,7 @@ judge_rows(const PynDataset *dataset, const PynJudge *judge, double contaminatio
 	pyn_call_options("auto", options, true, &call);
 	model = pyn_model_from_datum(PointerGetDatum(pyn_artifact_get(judge->digest, dataset->owner)));
 	pyn_override_threshold(model, contamination > 0 ? contamination : pyn_nan(), call.fit.threshold);
+	pyn_replace_rules(model, &call.suppress);
 	judged->contamination = model->contamination;
 	judged->type = pyn_flagged_type();
 	judged->store = tuplestore_begin_heap(false, false, work_mem);

@@ -235,6 +235,7 @@ detect(FunctionCallInfo fcinfo, bool is_query, bool flagged_only)
 		scoring.source->rereads = true;
 		pyn_override_threshold(model, request.contamination_given ? request.contamination : pyn_nan(),
 							   request.options.fit.threshold);
+		pyn_replace_rules(model, &request.options.suppress);
 	}
 	else
 	{

@@ -36,6 +36,7 @@ enum
 	OPTION_THRESHOLD_METHOD,	/* the first of PYN_THRESHOLD_OPTIONS */
 	OPTION_LAST_OF_THRESHOLD = OPTION_THRESHOLD_METHOD + PYN_THRESHOLD_OPTIONS - 1,
 	OPTION_LABEL_COLUMN,
+	OPTION_SUPPRESS,
 	OPTION_CONTAMINATION,		/* of fit only */
 	OPTION_EXPLAIN,				/* of detect only */
 	OPTION_SAMPLE_TEXT,			/* of detect only */
@@ -112,6 +113,7 @@ pyn_call_options(const char *algorithm, Jsonb *json, bool detecting, PynCallOpti
 		[OPTION_TIME_ZONE] = {"time_zone", PYN_OPTION_TEXT, .text = "UTC"},
 		[OPTION_THRESHOLD] = {"threshold", PYN_OPTION_NUMBER, 0, 1, .number = NAN},
 		[OPTION_LABEL_COLUMN] = {"label_column", PYN_OPTION_TEXT},
+		[OPTION_SUPPRESS] = {"suppress", PYN_OPTION_JSON},
 		[OPTION_CONTAMINATION] = {"contamination", PYN_OPTION_NUMBER, -INFINITY, INFINITY, .number = DEFAULT_CONTAMINATION},
 		[OPTION_EXPLAIN] = {"explain", PYN_OPTION_TEXT, .choices = "flagged, all, none", .text = "flagged"},
 		[OPTION_SAMPLE_TEXT] = {"sample_text", PYN_OPTION_BOOLEAN, .number = 1},
@@ -145,6 +147,9 @@ pyn_call_options(const char *algorithm, Jsonb *json, bool detecting, PynCallOpti
 	set_zone(&options->fit, place[OPTION_TIME_ZONE]->text);
 	options->label = place[OPTION_LABEL_COLUMN]->text;
 	options->fit.label = options->label != NULL ? pyn_name_to_utf8(options->label) : NULL;
+	pyn_read_rules(place[OPTION_SUPPRESS]->json, &options->suppress);
+	options->fit.rules = options->suppress.rules;
+	options->fit.rule_count = options->suppress.count;
 	options->explain = explain_of(place[OPTION_EXPLAIN]->text);
 	options->sample_text = place[OPTION_SAMPLE_TEXT]->number != 0;
 }
@@ -152,17 +157,19 @@ pyn_call_options(const char *algorithm, Jsonb *json, bool detecting, PynCallOpti
 void
 pyn_scoring_options(Jsonb *json, PynCallOptions *options)
 {
-	PynOption	known[2 + PYN_THRESHOLD_OPTIONS] = {
+	PynOption	known[3 + PYN_THRESHOLD_OPTIONS] = {
 		{"threshold", PYN_OPTION_NUMBER, 0, 1, .number = NAN},
 		{"explain", PYN_OPTION_TEXT, .choices = "flagged, all, none", .text = "flagged"},
+		{"suppress", PYN_OPTION_JSON, .json = NULL},
 	};
 
 	memset(options, 0, sizeof(*options));
-	pyn_threshold_options(known + 2);
+	pyn_threshold_options(known + 3);
 	pyn_options_read(json, known, lengthof(known), "scoring by a given model");
-	pyn_refuse_threshold_options(known + 2);
+	pyn_refuse_threshold_options(known + 3);
 	options->fit.threshold = known[0].number;
 	options->explain = explain_of(known[1].text);
+	pyn_read_rules(known[2].json, &options->suppress);
 }
 
 /* Which columns are of no use, and why, for the error's detail. */
@@ -193,6 +200,24 @@ list_unused(const PynModel *model)
 	return list.data;
 }
 
+/* Rules must be for columns that the model will have. */
+static void
+require_rules(const PynSketch *sketch, const PynFitOptions *options)
+{
+	PynRules	rules = {true, (PynRule *) options->rules, options->rule_count};
+	PynRuleColumn *columns = pyn_new(PynRuleColumn, sketch->column_count);
+	int			count = 0;
+
+	for (int i = 0; i < sketch->column_count; i++)
+		if (!sketch->columns[i].is_key && (options->label == NULL || strcmp(sketch->columns[i].name, options->label) != 0))
+		{
+			columns[count].name = sketch->columns[i].name;
+			columns[count++].kind = sketch->columns[i].kind;
+		}
+	pyn_require_rules(&rules, columns, count);
+	pfree(columns);
+}
+
 /*
  * pyn_fit_sketch fits a model to a settled sketch; `what` names the data in messages, as in `relation "t"`.
  */
@@ -211,6 +236,7 @@ pyn_fit_sketch(const PynSketch *sketch, const PynFitOptions *options, const char
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("%s has no rows to learn from", what),
 				 errhint("Load data first, or score by a model that was fitted elsewhere.")));
+	require_rules(sketch, options);
 	MemoryContextSwitchTo(context);
 	pyn_writer_init(&writer, 65536);
 	problem = pyn_model_fit(sketch, options, &model, &writer);

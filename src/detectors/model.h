@@ -70,6 +70,24 @@ typedef struct PynFeature
 	char		commonest_text[PYN_NAMES_TEXT + 1];	/* UTF-8; empty when it is not known */
 } PynFeature;
 
+/* A rule of suppression: which deviations of a column do not alarm. */
+typedef enum PynDirection
+{
+	PYN_DIRECTION_BOTH,
+	PYN_DIRECTION_UP,			/* only values above the normal one alarm */
+	PYN_DIRECTION_DOWN,
+	PYN_DIRECTION_LAST = PYN_DIRECTION_DOWN
+} PynDirection;
+
+typedef struct PynRule
+{
+	char		name[PYN_NAME_SIZE];	/* of the column, in UTF-8 */
+	int			column;			/* of the model */
+	PynDirection direction;
+	double		minimum_absolute;	/* a deviation alarms when it reaches both minimums */
+	double		minimum_relative;	/* as a share of the normal value's size */
+} PynRule;
+
 typedef struct PynModel
 {
 	PynDigest	digest;
@@ -89,6 +107,8 @@ typedef struct PynModel
 	int			feature_count;
 	PynFeature *features;
 	PynCalibration calibration;
+	int			rule_count;
+	PynRule    *rules;			/* by rising column */
 
 	/* Seconds east of UTC of the model's time zone at a moment; NULL: UTC.  Set by the server. */
 	int64		(*zone_offset) (const void *zone, int64 unix_seconds);
@@ -112,6 +132,7 @@ typedef struct PynVerdict
 	double		score;
 	double		p_value;
 	bool		is_anomaly;
+	bool		is_suppressed;	/* it would be, but for the model's rules */
 	PynSeverity severity;
 } PynVerdict;
 
@@ -137,6 +158,8 @@ typedef struct PynFitOptions
 	const void *zone;
 	const char *label;			/* a column that is never a feature (UTF-8), or NULL */
 	bool		all_text;		/* text takes part however many categories it has */
+	const PynRule *rules;		/* by name */
+	int			rule_count;
 } PynFitOptions;
 
 /* Fits a model and appends its bytes; `sketch` is settled.  *model gives what was chosen, also when NULL is not returned. */
@@ -150,6 +173,14 @@ extern bool pyn_all_missing(const PynModel *model, const PynCell *cells, int str
 extern void pyn_model_write_head(const PynModel *model, PynWriter *writer);
 extern void pyn_model_finish(PynWriter *writer, Size origin);
 extern const char *pyn_model_read(const void *data, Size length, PynModel **model);
+
+/* suppression.c */
+extern const PynRule *pyn_muting_rule(const PynModel *model, int feature, double value);
+extern void pyn_suppress(const PynModel *model, const double *row, PynVerdict *verdict);
+extern const char *pyn_check_rule(const PynRule *rule, PynKind kind);
+extern void pyn_set_rules(PynModel *model, const PynRule *rules, int count);
+extern void pyn_rules_write(const PynModel *model, PynWriter *writer);
+extern const char *pyn_rules_read(PynModel *model, PynReader *reader);
 
 /* explanation.c: each feature's share of what makes a row odd; they sum to 1. */
 extern void pyn_contributions(const PynModel *model, const PynCell *cells, double *shares);

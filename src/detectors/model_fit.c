@@ -126,6 +126,7 @@ pyn_model_fit(const PynSketch *sketch, const PynFitOptions *options, PynModel **
 	Assert(strlen(options->zone_name) < PYN_ZONE_SIZE);
 	strcpy(model->zone_name, options->zone_name);
 	set_columns(model, sketch, options->label);
+	pyn_set_rules(model, options->rules, options->rule_count);
 	if (sketch->rows == 0)
 		return "there are no rows";
 	if (sketch->rows > MOST_ROWS)
@@ -152,6 +153,7 @@ pyn_model_fit(const PynSketch *sketch, const PynFitOptions *options, PynModel **
 	pyn_calibration_write(&model->calibration, writer);
 	pyn_write_u32(writer, (uint32) parameters.length);
 	pyn_write_bytes(writer, parameters.data, parameters.length);
+	pyn_rules_write(model, writer);
 	pyn_model_finish(writer, origin);
 	pfree(parameters.data);
 	pfree((void *) training.values);
@@ -192,6 +194,7 @@ pyn_judge(const PynModel *model, double raw)
 	PynVerdict	verdict;
 	double		c = model->contamination;
 
+	verdict.is_suppressed = false;
 	verdict.raw = raw;
 	verdict.score = pyn_score(&model->calibration, raw);
 	verdict.p_value = pyn_p_value(&model->calibration, raw);

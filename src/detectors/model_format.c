@@ -8,7 +8,7 @@
  *	u16 columns:  text name, u8 kind, u8 use,
  *	u16 features: u16 column, u8 encoding, f64 centre, low, high; for rarities: u32 count, f64 unseen, u64 commonest,
  *				  text of the commonest, count × (u64 hash, f64 rarity),
- *	calibration, u32 length and bytes of the detector's parameters.
+ *	calibration, u32 length and bytes of the detector's parameters; rules of suppression, if there are any (suppression.c).
  *
  * The digest stands for the value: call sites recognise a model by its length and digest without looking further.
  */
@@ -290,8 +290,12 @@ pyn_model_read(const void *data, Size length, PynModel **result)
 		return problem;
 	parameter_length = pyn_read_u32(&reader);
 	bytes = pyn_read_bytes(&reader, parameter_length);
-	if (bytes == NULL || pyn_reader_left(&reader) > 0)
+	if (bytes == NULL)
 		return "its parameters have the wrong length";
+	if ((problem = pyn_rules_read(model, &reader)) != NULL)
+		return problem;
+	if (reader.failed || pyn_reader_left(&reader) > 0)
+		return "it has something after its end";
 	pyn_reader_init(&parameters, bytes, parameter_length);
 	if ((problem = model->detector->open(&parameters, model->feature_count, &model->state)) != NULL)
 		return problem;

@@ -222,6 +222,21 @@ put_threshold(PynJson *json, const PynModel *model)
 	pyn_json_text(json, "threshold_reason", model->threshold_reason);
 }
 
+static void
+put_rules(PynJson *json, const PynModel *model)
+{
+	if (model->rule_count == 0)
+		return;
+	pyn_json_open_array(json, "suppress");
+	for (int i = 0; i < model->rule_count; i++)
+	{
+		pyn_json_open_object(json, NULL);
+		pyn_put_rule(json, &model->rules[i]);
+		pyn_json_close_object(json);
+	}
+	pyn_json_close_array(json);
+}
+
 /*
  * model → jsonb: what it was fitted from and how, its columns in the order of score's arguments, its features with their
  * normal ranges, and the knots of its calibration.
@@ -249,6 +264,7 @@ pyn_model_to_jsonb(PG_FUNCTION_ARGS)
 		pyn_json_text(&json, "decisions", model->detector->decisions(model->state));
 	put_columns(&json, model);
 	put_features(&json, model);
+	put_rules(&json, model);
 	pyn_json_open_object(&json, "calibration");
 	pyn_json_integer(&json, "knots", model->calibration.count);
 	pyn_json_number(&json, "lowest_raw_score", model->calibration.raw[0]);

@@ -36,9 +36,29 @@ typedef enum PynExplain
 	PYN_EXPLAIN_NONE
 } PynExplain;
 
+/* suppression_options.c */
+typedef struct PynRules
+{
+	bool		given;
+	PynRule    *rules;
+	int			count;
+} PynRules;
+
+typedef struct PynRuleColumn
+{
+	const char *name;			/* UTF-8 */
+	PynKind		kind;
+} PynRuleColumn;
+
+extern void pyn_read_rules(Jsonb *json, PynRules *rules);
+extern void pyn_require_rules(const PynRules *rules, const PynRuleColumn *columns, int count);
+extern void pyn_replace_rules(PynModel *model, const PynRules *rules);
+extern void pyn_put_rule(PynJson *json, const PynRule *rule);
+
 typedef struct PynCallOptions
 {
 	PynFitOptions fit;
+	PynRules	suppress;
 	bool		sample_text;
 	PynExplain	explain;
 	char	   *label;			/* in the server's encoding, or NULL */
@@ -61,9 +81,9 @@ extern void pyn_set_zone(PynModel *model);
 /* reasons.c */
 extern const char *pyn_severity_name(PynSeverity severity);
 
-/* Appends an array of reasons; texts hold the text cells' texts (UTF-8). */
+/* Appends an array of reasons; texts hold the text cells' texts (UTF-8).  Of a suppressed row they say by which rules. */
 extern void pyn_put_reasons(PynJson *json, const char *name, const PynModel *model, const PynCell *cells,
-							const PynText *texts);
-extern Jsonb *pyn_reasons(const PynModel *model, const PynCell *cells, const PynText *texts);
+							const PynText *texts, bool suppressed);
+extern Jsonb *pyn_reasons(const PynModel *model, const PynCell *cells, const PynText *texts, bool suppressed);
 
 #endif							/* PYN_MODEL_TYPE_H */

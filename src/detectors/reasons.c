@@ -1,6 +1,7 @@
 /*
  * reasons.c
- *		Why a row is odd, as jsonb: [{feature, value, expected, low, high, contribution}, ...], the strongest first.
+ *		Why a row is odd, as jsonb: [{feature, value, expected, low, high, contribution}, ...], the strongest first; of a
+ *		row that rules keep from being flagged, `suppressed_by` says which.
  */
 #include "kernel/port.h"
 
@@ -31,6 +32,7 @@ typedef struct Reason
 	int			feature;
 	double		share;
 	int			units;			/* of 1 / CONTRIBUTION_UNITS */
+	const PynRule *rule;		/* that mutes it */
 } Reason;
 
 static int
@@ -63,6 +65,14 @@ static void
 put_contribution(PynJson *json, int units)
 {
 	pyn_json_number(json, "contribution", (double) units / CONTRIBUTION_UNITS);
+}
+
+static void
+put_rule(PynJson *json, const PynRule *rule)
+{
+	pyn_json_open_object(json, "suppressed_by");
+	pyn_put_rule(json, rule);
+	pyn_json_close_object(json);
 }
 
 static void
@@ -187,7 +197,8 @@ put_reason(PynJson *json, const PynModel *model, const PynFeature *feature, PynC
 }
 
 void
-pyn_put_reasons(PynJson *json, const char *name, const PynModel *model, const PynCell *cells, const PynText *texts)
+pyn_put_reasons(PynJson *json, const char *name, const PynModel *model, const PynCell *cells, const PynText *texts,
+				bool suppressed)
 {
 	double	   *shares = pyn_new(double, model->feature_count);
 	Reason	   *reasons = pyn_new(Reason, model->feature_count);
@@ -198,10 +209,16 @@ pyn_put_reasons(PynJson *json, const char *name, const PynModel *model, const Py
 	pyn_contributions(model, cells, shares);
 	for (int i = 0; i < model->feature_count; i++)
 	{
-		if (shares[i] <= 0)
+		const PynFeature *feature = &model->features[i];
+		const PynRule *rule = NULL;
+
+		if (suppressed)
+			rule = pyn_muting_rule(model, i, pyn_encode_cell(model, feature, cells[feature->column]));
+		if (shares[i] <= 0 && rule == NULL)
 			continue;
 		reasons[count].feature = i;
 		reasons[count].share = shares[i];
+		reasons[count].rule = rule;
 		count++;
 	}
 	qsort(reasons, count, sizeof(Reason), compare_shares);
@@ -212,17 +229,19 @@ pyn_put_reasons(PynJson *json, const char *name, const PynModel *model, const Py
 	{
 		const PynFeature *feature = &model->features[reasons[i].feature];
 
-		if (i >= MOST_REASONS && count > MOST_REASONS + 1)
+		if (i >= MOST_REASONS && count > MOST_REASONS + 1 && reasons[i].rule == NULL)
 		{
 			others++;
 			other_units += reasons[i].units;
 			continue;
 		}
-		if (reasons[i].units == 0)
+		if (reasons[i].units == 0 && reasons[i].rule == NULL)
 			continue;
 		pyn_json_open_object(json, NULL);
 		put_reason(json, model, feature, cells[feature->column], &texts[feature->column]);
 		put_contribution(json, reasons[i].units);
+		if (reasons[i].rule != NULL)
+			put_rule(json, reasons[i].rule);
 		pyn_json_close_object(json);
 	}
 	if (other_units > 0)
@@ -239,10 +258,10 @@ pyn_put_reasons(PynJson *json, const char *name, const PynModel *model, const Py
 }
 
 Jsonb *
-pyn_reasons(const PynModel *model, const PynCell *cells, const PynText *texts)
+pyn_reasons(const PynModel *model, const PynCell *cells, const PynText *texts, bool suppressed)
 {
 	PynJson		json = {0};
 
-	pyn_put_reasons(&json, NULL, model, cells, texts);
+	pyn_put_reasons(&json, NULL, model, cells, texts, suppressed);
 	return JsonbValueToJsonb(json.result);
 }

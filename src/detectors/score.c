@@ -354,7 +354,10 @@ prepare_call(FunctionCallInfo fcinfo, bool by_name)
 static PynVerdict
 judge(const ScoreSite *site)
 {
-	return pyn_judge(site->model, site->model->detector->score_row(site->model->state, site->features));
+	PynVerdict	verdict = pyn_judge(site->model, site->model->detector->score_row(site->model->state, site->features));
+
+	pyn_suppress(site->model, site->features, &verdict);
+	return verdict;
 }
 
 /* ---------------------------------------------------------------- the calls */
@@ -396,7 +399,7 @@ explain(FunctionCallInfo fcinfo, bool by_name)
 	pyn_json_number(&json, "p_value", verdict.p_value);
 	pyn_json_boolean(&json, "is_anomaly", verdict.is_anomaly);
 	pyn_json_text(&json, "severity", pyn_severity_name(verdict.severity));
-	pyn_put_reasons(&json, "reasons", site->model, site->cells, site->texts);
+	pyn_put_reasons(&json, "reasons", site->model, site->cells, site->texts, verdict.is_suppressed);
 	pyn_json_close_object(&json);
 	PG_RETURN_POINTER(JsonbValueToJsonb(json.result));
 }

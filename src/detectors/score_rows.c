@@ -57,6 +57,7 @@ typedef struct Work
 	PynCell    *row_cells;
 	PynText    *row_texts;
 	double	   *features;
+	double	   *row_features;	/* of a row that rules may be for */
 	double		raw[PYN_SCORE_BLOCK];
 	TupleTableSlot *slot;		/* to read a tuple of the block */
 	MemoryContext block_context;
@@ -203,6 +204,22 @@ tie_breaker(const Work *work, int64 row_number)
 	return has_key ? (int64) hash : row_number;
 }
 
+/* Rules of suppression are looked at where a row would be flagged. */
+static PynVerdict
+judge(const Work *work, int row)
+{
+	const PynModel *model = work->model;
+	PynVerdict	verdict = pyn_judge(model, work->raw[row]);
+
+	if (verdict.is_anomaly && model->rule_count > 0)
+	{
+		for (int i = 0; i < model->feature_count; i++)
+			work->row_features[i] = work->features[(Size) i * PYN_SCORE_BLOCK + row];
+		pyn_suppress(model, work->row_features, &verdict);
+	}
+	return verdict;
+}
+
 static void
 write_row(Work *work, int row, bool is_missing)
 {
@@ -216,12 +233,12 @@ write_row(Work *work, int row, bool is_missing)
 	bool		explained;
 
 	if (!is_missing)
-		verdict = pyn_judge(work->model, work->raw[row]);
+		verdict = judge(work, row);
 	work->flagged += verdict.is_anomaly;
 	if (scoring->flagged_only && !verdict.is_anomaly)
 		return;
 	explained = !is_missing && (scoring->explain == PYN_EXPLAIN_ALL ||
-								(scoring->explain == PYN_EXPLAIN_FLAGGED && verdict.is_anomaly));
+								(scoring->explain == PYN_EXPLAIN_FLAGGED && (verdict.is_anomaly || verdict.is_suppressed)));
 	if (explained || scoring->flagged_only || work->needs_tuple)
 	{
 		ExecStoreMinimalTuple(work->tuples[row], work->slot, false);
@@ -239,7 +256,8 @@ write_row(Work *work, int row, bool is_missing)
 	if (explained)
 	{
 		pyn_source_cells(work->source, work->slot, work->row_cells, work->row_texts);
-		values[RESULT_REASONS] = JsonbPGetDatum(pyn_reasons(work->model, work->row_cells, work->row_texts));
+		values[RESULT_REASONS] = JsonbPGetDatum(pyn_reasons(work->model, work->row_cells, work->row_texts,
+																	verdict.is_suppressed));
 	}
 	values[RESULT_STATE] = is_missing ? work->missing : work->scored;
 	if (!scoring->flagged_only)
@@ -385,6 +403,7 @@ pyn_score_rows(const PynScoring *scoring, Tuplestorestate *store, TupleDesc type
 	work->row_cells = pyn_new(PynCell, source->column_count);
 	work->row_texts = pyn_new0(PynText, source->column_count);
 	work->features = pyn_new(double, (Size) work->model->feature_count * PYN_SCORE_BLOCK);
+	work->row_features = pyn_new(double, work->model->feature_count);
 	work->slot = MakeSingleTupleTableSlot(source->row_type, &TTSOpsMinimalTuple);
 	/* What is kept need not be given back to the system and taken again with each block. */
 	work->block_context = AllocSetContextCreate(CurrentMemoryContext, "pynomaly block", BLOCK_KEPT, BLOCK_KEPT,

@@ -83,7 +83,13 @@ static PynWriter
 model_bytes(const PynDetector *detector, int choice, int value)
 {
 	PynSketch  *sketch = make_sketch(true);
-	PynFitOptions options = {.seed = 1, .contamination = 0.02, .zone_name = "UTC"};
+	PynRule		rules[] = {
+		{.name = "amount", .minimum_absolute = 5, .direction = PYN_DIRECTION_UP},
+		{.name = "count", .minimum_relative = 0.5},
+	};
+	PynFitOptions options = {
+		.seed = 1, .contamination = 0.02, .zone_name = "UTC", .rules = rules, .rule_count = lengthof(rules)
+	};
 	PynModel   *model;
 	PynWriter	writer;
 	const char *problem;
@@ -158,6 +164,7 @@ try_model(const uint8 *data, Size length)
 		double	   *shares = pyn_new(double, model->feature_count);
 		double		block_raw;
 		double		raw;
+		PynVerdict	verdict;
 
 		for (int column = 0; column < model->column_count; column++)
 		{
@@ -171,7 +178,10 @@ try_model(const uint8 *data, Size length)
 		model->detector->score_block(model->state, features, 1, 1, &block_raw);
 		if (memcmp(&raw, &block_raw, sizeof(raw)) != 0 && raw == raw)
 			abort();
-		(void) pyn_judge(model, raw);
+		verdict = pyn_judge(model, raw);
+		pyn_suppress(model, features, &verdict);
+		if (verdict.is_anomaly && verdict.is_suppressed)
+			abort();
 		pyn_contributions(model, cells, shares);
 	}
 	return true;

@@ -8,7 +8,7 @@ CREATE FUNCTION pynomaly.fit(sketch pynomaly.sketch, algorithm text DEFAULT 'aut
     RETURNS pynomaly.model
     LANGUAGE C IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE AS 'MODULE_PATHNAME', 'pyn_fit';
 COMMENT ON FUNCTION pynomaly.fit(pynomaly.sketch, text, jsonb) IS
-    'model fitted from a sketch''s row sample, the same bytes for the same data and seed; options: seed (42), contamination (0.01), threshold, time_zone (UTC), label_column, and the algorithm''s own';
+    'model fitted from a sketch''s row sample, the same bytes for the same data and seed; options: seed (42), contamination (0.01), threshold, time_zone (UTC), label_column, suppress, and the algorithm''s own';
 
 CREATE FUNCTION pynomaly.score(model pynomaly.model, VARIADIC "any") RETURNS float8
     LANGUAGE C IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE COST 100 AS 'MODULE_PATHNAME', 'pyn_score_value';
@@ -23,7 +23,7 @@ COMMENT ON FUNCTION pynomaly.score(text, VARIADIC "any") IS
 CREATE FUNCTION pynomaly.is_anomaly(model pynomaly.model, VARIADIC "any") RETURNS boolean
     LANGUAGE C IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE COST 100 AS 'MODULE_PATHNAME', 'pyn_is_anomaly_value';
 COMMENT ON FUNCTION pynomaly.is_anomaly(pynomaly.model, VARIADIC "any") IS
-    'whether the row''s p-value is at most the model''s contamination, or its score at least the model''s threshold';
+    'whether the row''s p-value is at most the model''s contamination, or its score at least the model''s threshold, unless the model''s rules suppress it';
 
 CREATE FUNCTION pynomaly.is_anomaly(model text, VARIADIC "any") RETURNS boolean
     LANGUAGE C STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 100 AS 'MODULE_PATHNAME', 'pyn_is_anomaly_name';
