@@ -8,6 +8,7 @@
 const PynDetector *const pyn_detectors[] = {
 	&pyn_isolation_forest,
 	&pyn_ecod,
+	&pyn_knn,
 	&pyn_ensemble,
 	&pyn_copod,
 	&pyn_zscore,

@@ -108,6 +108,7 @@ typedef struct PynDetector
 
 extern const PynDetector pyn_isolation_forest;
 extern const PynDetector pyn_ecod;
+extern const PynDetector pyn_knn;
 extern const PynDetector pyn_ensemble;
 extern const PynDetector pyn_copod;
 extern const PynDetector pyn_zscore;

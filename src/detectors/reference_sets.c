@@ -9,9 +9,11 @@
  * mispredicted.  Each pair's sum runs over the features in their order and is never contracted or reassociated, which
  * vectors of pairs need not; so the bits are the same in vectors of any width.
  */
-#include "detectors/reference_sets.h"
+#include "kernel/port.h"
 
 #include <math.h>
+
+#include "detectors/reference_sets.h"
 
 #define LANES PYN_ROW_LANES
 #define FEW 8					/* lists up to this length lie in registers */
@@ -54,6 +56,40 @@ pyn_reference_sets_make(PynReferenceSets *sets, const float *references, int cou
 				lanes[((Size) (i / LANES) * features + feature) * LANES + i % LANES] = value;
 			}
 	}
+}
+
+/* u16 sets, u16 size, then the numbers. */
+void
+pyn_reference_sets_write(const float *references, int count, int size, int features, PynWriter *writer)
+{
+	Assert(count >= 1 && count <= PYN_MAX_SETS && size >= 1 && size <= PYN_MAX_SET_SIZE);
+	pyn_write_u16(writer, (uint16) count);
+	pyn_write_u16(writer, (uint16) size);
+	for (Size i = 0; i < (Size) count * size * features; i++)
+		pyn_write_f32(writer, references[i]);
+}
+
+const char *
+pyn_reference_sets_read(PynReader *reader, int features, PynReferenceSets *sets)
+{
+	int			count = pyn_read_u16(reader);
+	int			size = pyn_read_u16(reader);
+	Size		numbers = (Size) count * size * features;
+	float	   *references;
+
+	if (count < 1 || count > PYN_MAX_SETS || size < 1 || size > PYN_MAX_SET_SIZE ||
+		!pyn_reader_has(reader, numbers, sizeof(float)))
+		return "the reference sets are cut off";
+	references = pyn_new(float, numbers);
+	for (Size i = 0; i < numbers; i++)
+	{
+		references[i] = pyn_read_f32(reader);
+		if (!(fabsf(references[i]) <= PYN_MOST_SCALED_FLOAT))
+			return "a reference is not finite";
+	}
+	pyn_reference_sets_make(sets, references, count, size, features);
+	pfree(references);
+	return NULL;
 }
 
 /* ---------------------------------------------------------------- the k least */

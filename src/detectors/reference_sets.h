@@ -17,6 +17,8 @@
 #define PYN_ROW_LANES 8			/* rows of a block come in multiples of this */
 #define PYN_MOST_SCALED_FLOAT 1e16f /* no sum of 8,192 squares of differences passes float4's range */
 #define PYN_MAX_NEIGHBOURS 256
+#define PYN_MAX_SETS 256
+#define PYN_MAX_SET_SIZE 4096
 
 /* What the distances to the k nearest references are made one number by. */
 typedef enum PynNearest
@@ -48,6 +50,10 @@ typedef struct PynPool
 
 /* Takes copies: references[(set * size + reference) * features + feature], all finite, in the current memory context. */
 extern void pyn_reference_sets_make(PynReferenceSets *sets, const float *references, int count, int size, int features);
+
+/* Writes and reads sets as float4: 4 bytes a number.  What is read is checked. */
+extern void pyn_reference_sets_write(const float *references, int count, int size, int features, PynWriter *writer);
+extern const char *pyn_reference_sets_read(PynReader *reader, int features, PynReferenceSets *sets);
 
 /*
  * Distances of a row to the k nearest references of each set: distances[set].  A set with fewer than k references gives

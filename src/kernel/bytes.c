@@ -70,6 +70,15 @@ pyn_write_u64(PynWriter *writer, uint64 value)
 }
 
 void
+pyn_write_f32(PynWriter *writer, float value)
+{
+	uint32		bits;
+
+	memcpy(&bits, &value, sizeof(bits));
+	pyn_write_u32(writer, bits);
+}
+
+void
 pyn_write_f64(PynWriter *writer, double value)
 {
 	uint64		bits;
@@ -156,6 +165,16 @@ uint64
 pyn_read_u64(PynReader *reader)
 {
 	return read_little_endian(reader, 8);
+}
+
+float
+pyn_read_f32(PynReader *reader)
+{
+	uint32		bits = pyn_read_u32(reader);
+	float		value;
+
+	memcpy(&value, &bits, sizeof(value));
+	return value;
 }
 
 double

@@ -31,6 +31,7 @@ extern void pyn_write_u8(PynWriter *writer, uint8 value);
 extern void pyn_write_u16(PynWriter *writer, uint16 value);
 extern void pyn_write_u32(PynWriter *writer, uint32 value);
 extern void pyn_write_u64(PynWriter *writer, uint64 value);
+extern void pyn_write_f32(PynWriter *writer, float value);
 extern void pyn_write_f64(PynWriter *writer, double value);
 extern void pyn_write_text(PynWriter *writer, const char *text);	/* u16 length, then the bytes */
 extern void pyn_write_u64_at(PynWriter *writer, Size position, uint64 value);
@@ -41,6 +42,7 @@ extern uint8 pyn_read_u8(PynReader *reader);
 extern uint16 pyn_read_u16(PynReader *reader);
 extern uint32 pyn_read_u32(PynReader *reader);
 extern uint64 pyn_read_u64(PynReader *reader);
+extern float pyn_read_f32(PynReader *reader);
 extern double pyn_read_f64(PynReader *reader);
 extern bool pyn_read_text(PynReader *reader, char *text, Size size);	/* false when short, too long, or with a NUL */
 
