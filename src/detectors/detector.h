@@ -107,6 +107,26 @@ typedef struct PynDetector
 } PynDetector;
 
 extern const PynDetector pyn_isolation_forest;
+
+/* Settings of pyn_isolation_forest, for those who combine it with others. */
+typedef enum PynForestSetting
+{
+	PYN_FOREST_TREES,
+	PYN_FOREST_SAMPLE_SIZE,
+	PYN_FOREST_SPLITS,			/* a PynForestSplits */
+	PYN_FOREST_DIMENSIONS,
+	PYN_FOREST_TRIES,
+	PYN_FOREST_SETTINGS
+} PynForestSetting;
+
+typedef enum PynForestSplits
+{
+	PYN_SPLITS_PLAIN,
+	PYN_SPLITS_EXTENDED,
+	PYN_SPLITS_POOLED_GAIN,
+	PYN_SPLITS_LAST = PYN_SPLITS_POOLED_GAIN
+} PynForestSplits;
+
 extern const PynDetector pyn_ecod;
 extern const PynDetector pyn_knn;
 extern const PynDetector pyn_ensemble;

@@ -1,493 +1,121 @@
 /*
  * isolation_forest.c
- *		Isolation forest: Liu, Ting and Zhou, "Isolation Forest", ICDM 2008.
+ *		Isolation forests: trees of random splits, in which odd rows are alone sooner than others.
  *
- * A tree splits a subsample of rows by a random feature at a random place between its smallest and largest value there,
- * until each row is alone or the height limit ceil(log2 subsample) is reached.  Odd rows are alone sooner: with E(h) the
- * mean over trees of a row's path length (plus c(size) where a leaf holds more rows), the raw score is 2^(-E(h)/c(psi)),
- * in (0, 1], about 0.5 for a row like any other.
+ * With E(h) the mean over trees of a row's path length (plus c(size) where a leaf holds more rows, c(n) being the mean
+ * path of a search among n), the raw score is 2^(-E(h)/c(psi)), in (0, 1], about 0.5 for a row like any other.
  *
- * Layout.  Every tree becomes a complete binary tree of the height limit, 1-based in an array, so the walk is a fixed
- * number of identical steps i = 2i + (key >= threshold) without a branch to mispredict; a leaf above the bottom sends
- * its rows rightwards by a threshold that every key reaches.  A node is one 64-bit word: the feature below, the threshold
- * above.  A step waits for the loads of the step before, so a row walks LANES trees side by side; those trees' nodes are
- * interleaved, node i of each beside the others', so that one register addresses all.  Rows of a block go through one group
- * of trees after the other, which stays in the cache.  Path lengths are whole numbers of 2^-16, so their sum is the same in
- * any order: one row and a block give the same bits.
+ * One algorithm, three kinds of split:
  *
- * Features are centred at their median and rounded to float4 before comparing; a missing value lies at the centre.
+ *	plain			one feature at a random place: Liu, Ting and Zhou, ICDM 2008
+ *	extended		a random sum of features at a random place: Hariri, Carrasco Kind and Brunner, IEEE TKDE 2019
+ *	pooled_gain		a random sum of features at the place that tells two parts apart best, in trees that grow until every row
+ *					is alone: Cortes, "Revisiting randomized choices in isolation forests", 2021 (fair-cut forest)
+ *
+ * The first is the fastest to score by far and the best known; the second has no regions of low scores along the axes; the third
+ * finds rows that are odd in a crowd of clusters, or in how columns go together.
+ *
+ * For other C code that wants a forest as a part: make a PynPlan by pyn_plan_defaults and set settings by the names of
+ * PynForestSetting in detector.h, then fit, open and score as any detector.
  */
 #include "kernel/port.h"
-#include "kernel/hash.h"
-#include "detectors/detector.h"
-#include "detectors/math.h"
+#include "detectors/forest.h"
 
-#define MAX_HEIGHT 14
-#define MAX_TREES 1000
-#define PATH_UNIT 65536.0		/* path lengths are stored in units of 2^-16 */
-#define MAX_PATH (32 * 65536)
-#define LANES 8					/* trees walked side by side */
-
-enum
-{
-	SETTING_TREES,
-	SETTING_SAMPLE_SIZE,
-	SETTING_COUNT
+static const PynParameter parameters[PYN_FOREST_SETTINGS] = {
+	[PYN_FOREST_TREES] = {.name = "trees",.initial = 100,.minimum = 1,.maximum = PYN_FOREST_MAX_TREES,
+	.description = "number of trees"},
+	[PYN_FOREST_SAMPLE_SIZE] = {.name = "sample_size",.initial = 256,.minimum = 2,.maximum = 1 << PYN_FOREST_MAX_HEIGHT,
+	.description = "rows that each tree is grown from"},
+	[PYN_FOREST_SPLITS] = {.name = "splits",.initial = PYN_SPLITS_PLAIN,.kind = PYN_PARAMETER_CHOICE,
+		.choices = "plain, extended, pooled_gain",
+	.description = "what splits a node: a column at random, a sum of columns at random, or a sum of columns where it parts best"},
+	[PYN_FOREST_DIMENSIONS] = {.name = "dimensions",.initial = 2,.minimum = 1,.maximum = PYN_FOREST_MAX_DIMENSIONS,
+	.description = "columns in a split, unless splits are plain"},
+	[PYN_FOREST_TRIES] = {.name = "tries",.initial = 1,.minimum = 1,.maximum = 100,
+	.description = "splits drawn for a node, the best of which is taken; of pooled_gain"},
 };
-
-static const PynParameter parameters[SETTING_COUNT] = {
-	{.name = "trees",.initial = 100,.minimum = 1,.maximum = MAX_TREES,.description = "number of trees"},
-	{.name = "sample_size",.initial = 256,.minimum = 2,.maximum = 1 << MAX_HEIGHT,.description = "rows that each tree is grown from"},
-};
-
-/* ---------------------------------------------------------------- the state */
 
 typedef struct Forest
 {
-	int			features;
-	int			trees;
-	int			height;
-	double		scale;			/* -1 / (trees × c(psi) × PATH_UNIT) */
-	double	   *centres;
-	int			groups;			/* of LANES trees; the last is filled up with trees whose paths are 0 */
-	uint64	   *nodes;			/* per group 2^height × LANES words, the first LANES unused */
-	uint32	   *paths;			/* per group 2^height × LANES leaves */
+	PynPlainForest *plain;		/* one of the two */
+	PynChainForest *chain;
 } Forest;
-
-#define NODE(feature, threshold) ((uint64) (uint32) (threshold) << 32 | (uint32) (feature))
-
-/* c(n): mean path length of an unsuccessful search in a binary search tree of n keys (equation 1 of the paper). */
-static double
-mean_path(int64 n)
-{
-	double		harmonic = 0;
-
-	if (n < 2)
-		return 0.0;
-	for (int64 i = n - 1; i >= 1; i--)
-		harmonic += 1.0 / (double) i;
-	return 2.0 * harmonic - 2.0 * (double) (n - 1) / (double) n;
-}
-
-static int
-height_of(int64 sample_size)
-{
-	int			height = 1;
-
-	while (((int64) 1 << height) < sample_size)
-		height++;
-	return height;
-}
-
-/* ---------------------------------------------------------------- fit */
-
-/* What grows one tree. */
-typedef struct Growth
-{
-	const PynTraining *training;
-	int			height;
-	uint32	   *rows;			/* the subsample, reordered as nodes split it */
-	int		   *candidates;		/* features still to be tried at a node */
-	PynRandom	random;
-	PynWriter  *writer;
-} Growth;
-
-/* The key of a subsample's row.  Keys are made when they are looked at: a tree sees few of all. */
-static inline int32
-key_of(const Growth *growth, int place, int feature)
-{
-	const PynTraining *training = growth->training;
-	double		value = training->values[(Size) feature * training->rows + growth->rows[place]];
-
-	return pyn_order_key(value - training->centres[feature]);
-}
-
-/* Smallest and largest key of a feature among a node's rows. */
-static void
-key_range(const Growth *growth, int first, int count, int feature, int32 *low, int32 *high)
-{
-	*low = *high = key_of(growth, first, feature);
-	for (int i = first + 1; i < first + count; i++)
-	{
-		int32		key = key_of(growth, i, feature);
-
-		*low = Min(*low, key);
-		*high = Max(*high, key);
-	}
-}
-
-/* A random threshold above `low` and up to `high`, uniform between the two numbers. */
-static int32
-random_threshold(PynRandom *random, int32 low, int32 high)
-{
-	double		from = pyn_key_number(low);
-	double		to = pyn_key_number(high);
-	int32		key = pyn_order_key(from + pyn_random_double(random) * (to - from));
-
-	return Max(low + 1, Min(high, key));
-}
-
-/*
- * Writes a node and what is below it, in preorder: a leaf as 0xFFFF and its rows, else the feature and the threshold.
- */
-static void
-grow(Growth *growth, int first, int count, int depth)
-{
-	int			left = growth->training->features;
-	int			begin;
-	int			end;
-	int32		threshold;
-	int			feature = -1;
-	int32		low;
-	int32		high;
-
-	if (count > 1 && depth < growth->height)
-	{
-		/* Draw features without replacement until one is not constant here. */
-		while (left > 0)
-		{
-			uint32		draw = pyn_random_below(&growth->random, left);
-			int			candidate = growth->candidates[draw];
-
-			CHECK_FOR_INTERRUPTS();
-			growth->candidates[draw] = growth->candidates[--left];
-			growth->candidates[left] = candidate;
-			key_range(growth, first, count, candidate, &low, &high);
-			if (low < high)
-			{
-				feature = candidate;
-				break;
-			}
-		}
-	}
-	if (feature < 0)
-	{
-		pyn_write_u16(growth->writer, 0xFFFF);
-		pyn_write_u16(growth->writer, (uint16) count);
-		return;
-	}
-	threshold = random_threshold(&growth->random, low, high);
-	pyn_write_u16(growth->writer, (uint16) feature);
-	pyn_write_u32(growth->writer, (uint32) threshold);
-	begin = first;
-	end = first + count;
-	while (begin < end)
-	{
-		if (key_of(growth, begin, feature) < threshold)
-			begin++;
-		else
-		{
-			uint32		row = growth->rows[begin];
-
-			growth->rows[begin] = growth->rows[--end];
-			growth->rows[end] = row;
-		}
-	}
-	grow(growth, first, begin - first, depth + 1);
-	grow(growth, begin, first + count - begin, depth + 1);
-}
-
-/* A set of units already drawn: open addressing, a unit is kept plus one, so that zero is an empty slot. */
-typedef struct DrawnSet
-{
-	uint64	   *slots;
-	uint32		mask;
-} DrawnSet;
-
-/* Adds a unit; false when it was there. */
-static bool
-draw_unit(DrawnSet *drawn, uint64 unit)
-{
-	uint32		place = (uint32) pyn_hash_u64(unit, 3) & drawn->mask;
-
-	while (drawn->slots[place] != 0)
-	{
-		if (drawn->slots[place] == unit + 1)
-			return false;
-		place = (place + 1) & drawn->mask;
-	}
-	drawn->slots[place] = unit + 1;
-	return true;
-}
-
-/* Draws `count` of the relation's rows without replacement (Floyd's algorithm), as indexes of training rows. */
-static void
-draw_rows(const PynTraining *training, const int64 *cumulative, int count, PynRandom *random, uint32 *rows, DrawnSet *drawn)
-{
-	memset(drawn->slots, 0, sizeof(uint64) * ((Size) drawn->mask + 1));
-	for (int i = 0; i < count; i++)
-	{
-		int64		last = training->total_weight - count + i;
-		int64		unit = Min((int64) (pyn_random_double(random) * (double) (last + 1)), last);
-		int			low = 0;
-		int			high = training->rows - 1;
-
-		if (!draw_unit(drawn, (uint64) unit))
-		{
-			unit = last;
-			draw_unit(drawn, (uint64) unit);
-		}
-		while (low < high)
-		{
-			int			middle = low + (high - low) / 2;
-
-			if (cumulative[middle] <= unit)
-				low = middle + 1;
-			else
-				high = middle;
-		}
-		rows[i] = low;
-	}
-}
 
 static void
 forest_fit(const PynTraining *training, const PynPlan *plan, PynWriter *writer)
 {
-	int			rows = training->rows;
-	int			features = training->features;
-	int			trees = (int) plan->settings[SETTING_TREES];
-	int			sample_size = (int) Min(plan->settings[SETTING_SAMPLE_SIZE], (double) training->total_weight);
-	int64	   *cumulative = pyn_new(int64, rows);
-	DrawnSet	drawn = {.mask = ((uint32) 2 << height_of(sample_size)) - 1};
-	int64		sum = 0;
-	Growth		growth = {.training = training, .height = height_of(sample_size), .writer = writer};
+	PynForestShape shape = {
+		.splits = (PynForestSplits) plan->settings[PYN_FOREST_SPLITS],
+		.trees = (int) plan->settings[PYN_FOREST_TREES],
+		.sample_size = (int) Min(plan->settings[PYN_FOREST_SAMPLE_SIZE], (double) training->total_weight),
+		.dimensions = 1,
+		.tries = 1,
+	};
 
-	pyn_write_u16(writer, (uint16) trees);
-	pyn_write_u32(writer, (uint32) sample_size);
-	for (int feature = 0; feature < features; feature++)
-		pyn_write_f64(writer, training->centres[feature]);
-	for (int row = 0; row < rows; row++)
-		cumulative[row] = (sum += training->weights[row]);
-
-	drawn.slots = pyn_new(uint64, (Size) drawn.mask + 1);
-	growth.rows = pyn_new(uint32, sample_size);
-	growth.candidates = pyn_new(int, features);
-	for (int feature = 0; feature < features; feature++)
-		growth.candidates[feature] = feature;
-	for (int tree = 0; tree < trees; tree++)
-	{
-		CHECK_FOR_INTERRUPTS();
-
-		/* Each tree has random numbers of its own, so that a tree does not depend on those before it. */
-		growth.random.state = pyn_hash_u64(tree, training->seed);
-		draw_rows(training, cumulative, sample_size, &growth.random, growth.rows, &drawn);
-		for (int feature = 0; feature < features; feature++)
-			growth.candidates[feature] = feature;
-		grow(&growth, 0, sample_size, 0);
-	}
-	pfree(cumulative);
-	pfree(drawn.slots);
-	pfree(growth.rows);
-	pfree(growth.candidates);
-}
-
-/* ---------------------------------------------------------------- open */
-
-/* What reads one tree into the complete layout. */
-typedef struct Reading
-{
-	PynReader  *reader;
-	int			features;
-	int			height;
-	int			sample_size;
-	const double *mean_paths;	/* c(n) for n up to sample_size */
-	uint64	   *nodes;			/* of the tree's lane: every LANES-th word is its */
-	uint32	   *paths;
-} Reading;
-
-static const char *
-read_node(Reading *reading, uint32 place, int depth, int *rows)
-{
-	uint16		feature = pyn_read_u16(reading->reader);
-	int			left_rows;
-	int			right_rows;
-	const char *problem;
-
-	if (reading->reader->failed)
-		return "a tree is cut off";
-	if (feature == 0xFFFF)
-	{
-		int			count = pyn_read_u16(reading->reader);
-		uint32		leaf = place;
-
-		if (count == 0 || count > reading->sample_size)
-			return "a leaf has an impossible number of rows";
-		for (int level = depth; level < reading->height; level++)
-		{
-			reading->nodes[leaf * LANES] = NODE(0, INT32_MIN);
-			leaf = 2 * leaf + 1;
-		}
-		reading->paths[(leaf - (1 << reading->height)) * LANES] =
-			(uint32) ((depth + reading->mean_paths[count]) * PATH_UNIT + 0.5);
-		*rows = count;
-		return NULL;
-	}
-	if (depth >= reading->height)
-		return "a tree is higher than its limit";
-	if (feature >= reading->features)
-		return "a tree splits a feature that there is not";
-	reading->nodes[place * LANES] = NODE(feature, (int32) pyn_read_u32(reading->reader));
-	if ((problem = read_node(reading, 2 * place, depth + 1, &left_rows)) != NULL ||
-		(problem = read_node(reading, 2 * place + 1, depth + 1, &right_rows)) != NULL)
-		return problem;
-	*rows = left_rows + right_rows;
-	return NULL;
+	if (shape.splits != PYN_SPLITS_PLAIN)
+		shape.dimensions = (int) plan->settings[PYN_FOREST_DIMENSIONS];
+	if (shape.splits == PYN_SPLITS_POOLED_GAIN)
+		shape.tries = (int) plan->settings[PYN_FOREST_TRIES];
+	pyn_write_u8(writer, (uint8) shape.splits);
+	pyn_write_u8(writer, (uint8) shape.dimensions);
+	pyn_write_u16(writer, (uint16) shape.trees);
+	pyn_write_u32(writer, (uint32) shape.sample_size);
+	if (shape.splits == PYN_SPLITS_PLAIN)
+		pyn_plain_grow(training, &shape, writer);
+	else
+		pyn_oblique_grow(training, &shape, writer);
 }
 
 static const char *
 forest_open(PynReader *reader, int features, void **state)
 {
 	Forest	   *forest = palloc0(sizeof(Forest));
-	int			trees = pyn_read_u16(reader);
+	uint8		splits = pyn_read_u8(reader);
+	uint8		dimensions = pyn_read_u8(reader);
+	uint16		trees = pyn_read_u16(reader);
 	uint32		sample_size = pyn_read_u32(reader);
-	Reading		reading = {.reader = reader, .features = features};
-	double	   *mean_paths;
-	double		harmonic = 0;
+	PynForestShape shape = {.splits = splits,.trees = trees,.sample_size = (int) sample_size,.dimensions = dimensions};
 
-	if (trees < 1 || trees > MAX_TREES)
+	if (splits > PYN_SPLITS_LAST)
+		return "a forest has unknown splits";
+	if (dimensions < 1 || dimensions > (splits == PYN_SPLITS_PLAIN ? 1 : PYN_FOREST_MAX_DIMENSIONS))
+		return "a forest has an impossible number of dimensions";
+	if (trees < 1 || trees > PYN_FOREST_MAX_TREES)
 		return "a forest has an impossible number of trees";
-	if (sample_size < 2 || sample_size > (1 << MAX_HEIGHT))
+	if (sample_size < 2 || sample_size > (1 << PYN_FOREST_MAX_HEIGHT))
 		return "a forest has an impossible sample size";
-	if (!pyn_reader_has(reader, features, sizeof(double)))
-		return "the centres are cut off";
-	forest->features = features;
-	forest->trees = trees;
-	forest->height = height_of(sample_size);
-	forest->scale = -1.0 / (trees * mean_path(sample_size) * PATH_UNIT);
-	forest->centres = pyn_new(double, features);
-	for (int feature = 0; feature < features; feature++)
-	{
-		forest->centres[feature] = pyn_read_f64(reader);
-		if (!(forest->centres[feature] >= -1.7976931348623157e308 && forest->centres[feature] <= 1.7976931348623157e308))
-			return "a centre is not finite";
-	}
-	/* A tree has at least a node of 6 bytes and two leaves of 4: do not allocate for trees that cannot be there. */
-	if (!pyn_reader_has(reader, trees, 4))
-		return "a tree is cut off";
-	forest->groups = (trees + LANES - 1) / LANES;
-	forest->nodes = pyn_new0(uint64, (Size) forest->groups * LANES << forest->height);
-	forest->paths = pyn_new0(uint32, (Size) forest->groups * LANES << forest->height);
-
-	/* c(n) by the running harmonic sum. */
-	mean_paths = pyn_new(double, sample_size + 1);
-	mean_paths[0] = mean_paths[1] = 0.0;
-	for (uint32 n = 2; n <= sample_size; n++)
-	{
-		harmonic += 1.0 / (double) (n - 1);
-		mean_paths[n] = 2.0 * harmonic - 2.0 * (double) (n - 1) / (double) n;
-	}
-
-	reading.height = forest->height;
-	reading.sample_size = (int) sample_size;
-	reading.mean_paths = mean_paths;
-	for (int tree = 0; tree < trees; tree++)
-	{
-		const char *problem;
-		int			rows;
-
-		CHECK_FOR_INTERRUPTS();
-		reading.nodes = forest->nodes + ((Size) (tree / LANES * LANES) << forest->height) + tree % LANES;
-		reading.paths = forest->paths + ((Size) (tree / LANES * LANES) << forest->height) + tree % LANES;
-		if ((problem = read_node(&reading, 1, 0, &rows)) != NULL)
-			return problem;
-		if (rows != (int) sample_size)
-			return "a tree's leaves do not add up to its sample";
-	}
-	pfree(mean_paths);
 	*state = forest;
-	return NULL;
-}
-
-/* ---------------------------------------------------------------- score */
-
-/* The sum of a row's path lengths in one group of trees. */
-static inline uint64
-walk_group(const uint64 *nodes, const uint32 *paths, int height, const int32 *keys)
-{
-	Size		place[LANES];	/* times LANES: of the tree's node in the group */
-	uint64		sum = 0;
-
-#pragma GCC unroll 8
-	for (int lane = 0; lane < LANES; lane++)
-		place[lane] = LANES;
-	for (int level = 0; level < height; level++)
-	{
-#pragma GCC unroll 8
-		for (int lane = 0; lane < LANES; lane++)
-		{
-			uint64		node = nodes[place[lane] + lane];
-
-			place[lane] = 2 * place[lane] + LANES * (Size) (keys[(uint32) node] >= (int32) (node >> 32));
-		}
-	}
-	paths -= (Size) LANES << height;
-#pragma GCC unroll 8
-	for (int lane = 0; lane < LANES; lane++)
-		sum += paths[place[lane] + lane];
-	return sum;
-}
-
-static inline double
-raw_score(const Forest *forest, uint64 path_sum)
-{
-	return pyn_exp2((double) path_sum * forest->scale);
+	if (splits == PYN_SPLITS_PLAIN)
+		return pyn_plain_open(reader, features, &shape, &forest->plain);
+	return pyn_chain_open(reader, features, &shape, &forest->chain);
 }
 
 static double
 forest_score_row(const void *state, const double *row)
 {
 	const Forest *forest = state;
-	Size		stride = (Size) LANES << forest->height;
-	int32		few_keys[64];
-	int32	   *keys = forest->features <= 64 ? few_keys : palloc(sizeof(int32) * forest->features);
-	uint64		sum = 0;
 
-	for (int feature = 0; feature < forest->features; feature++)
-		keys[feature] = pyn_order_key(row[feature] - forest->centres[feature]);
-	for (int group = 0; group < forest->groups; group++)
-		sum += walk_group(forest->nodes + group * stride, forest->paths + group * stride, forest->height, keys);
-	if (keys != few_keys)
-		pfree(keys);
-	return raw_score(forest, sum);
+	return forest->plain != NULL ? pyn_plain_score_row(forest->plain, row) : pyn_chain_score_row(forest->chain, row);
 }
 
 static void
 forest_score_block(const void *state, const double *values, int stride, int rows, double *scores)
 {
 	const Forest *forest = state;
-	Size		group_stride = (Size) LANES << forest->height;
-	int			features = forest->features;
-	int32	   *keys = pyn_new(int32, (Size) rows * features);
-	uint64		sums[PYN_SCORE_BLOCK];
 
 	Assert(rows <= PYN_SCORE_BLOCK);
-	for (int feature = 0; feature < features; feature++)
-	{
-		const double *column = values + (Size) feature * stride;
-		double		centre = forest->centres[feature];
-
-		for (int row = 0; row < rows; row++)
-			keys[(Size) row * features + feature] = pyn_order_key(column[row] - centre);
-	}
-	memset(sums, 0, sizeof(uint64) * rows);
-	for (int group = 0; group < forest->groups; group++)
-	{
-		const uint64 *nodes = forest->nodes + group * group_stride;
-		const uint32 *paths = forest->paths + group * group_stride;
-
-		for (int row = 0; row < rows; row++)
-			sums[row] += walk_group(nodes, paths, forest->height, keys + (Size) row * features);
-	}
-	for (int row = 0; row < rows; row++)
-		scores[row] = raw_score(forest, sums[row]);
-	pfree(keys);
+	if (forest->plain != NULL)
+		pyn_plain_score_block(forest->plain, values, stride, rows, scores);
+	else
+		pyn_chain_score_block(forest->chain, values, stride, rows, scores);
 }
 
 const PynDetector pyn_isolation_forest = {
 	.name = "isolation_forest",
 	.description = "random splits isolate odd rows sooner; any number of columns, no distances, no scaling",
-	.source = "Liu, Ting and Zhou: Isolation Forest. ICDM 2008",
-	.parameter_count = SETTING_COUNT,
+	.source = "Liu, Ting and Zhou: Isolation Forest. ICDM 2008; Hariri, Carrasco Kind and Brunner: Extended Isolation Forest. "
+	"IEEE TKDE 2019; Cortes: Revisiting randomized choices in isolation forests. 2021",
+	.parameter_count = PYN_FOREST_SETTINGS,
 	.parameters = parameters,
 	.fit = forest_fit,
 	.open = forest_open,
