@@ -14,6 +14,7 @@ const PynDetector *const pyn_detectors[] = {
 	&pyn_zscore,
 	&pyn_mad,
 	&pyn_iqr,
+	&pyn_mahalanobis,
 };
 
 const int	pyn_detector_count = lengthof(pyn_detectors);

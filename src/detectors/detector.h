@@ -134,6 +134,7 @@ extern const PynDetector pyn_copod;
 extern const PynDetector pyn_zscore;
 extern const PynDetector pyn_mad;
 extern const PynDetector pyn_iqr;
+extern const PynDetector pyn_mahalanobis;
 
 /* algorithms.c */
 extern const PynDetector *const pyn_detectors[];
