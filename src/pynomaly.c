@@ -76,7 +76,7 @@ void
 _PG_init(void)
 {
 	DefineCustomIntVariable("pynomaly.work_mem",
-							"Sets the maximum memory that one sketch may take.",
+							"Sets the maximum memory that one sketch, or the labelled rows of one evaluation, may take.",
 							"A sketch keeps a row sample of at most 64 MB and about 30 kB a column; one that could "
 							"need more than this raises an error.",
 							&pyn_work_mem,

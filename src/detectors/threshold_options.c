@@ -10,6 +10,7 @@
 #include <math.h>
 
 #include "detectors/threshold_options.h"
+#include "kernel/options.h"
 
 #define METHODS "contamination, percentile, iqr, mad, largest_gap, tail, budget"
 #define IQR_MULTIPLIER 1.5		/* Tukey */
