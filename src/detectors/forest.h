@@ -5,6 +5,7 @@
  *		isolation_forest.c		options, the model's head, and which of the two kinds of forest is asked
  *		forest_sample.c			the rows that a tree is grown from
  *		forest_plain.c			trees that split one feature: grown, read into complete trees, walked
+ *		forest_bulk.c			the same for many rows at a time
  *		forest_oblique.c		trees that split a sum of features: grown
  *		forest_chain.c			and read into chains of trees, walked
  */
@@ -39,6 +40,7 @@ typedef struct PynForestSampler
 } PynForestSampler;
 
 typedef struct PynPlainForest PynPlainForest;
+typedef struct PynBulkForest PynBulkForest;
 typedef struct PynChainForest PynChainForest;
 
 /* ceil(log2 sample_size) */
@@ -66,6 +68,10 @@ extern void pyn_plain_grow(const PynTraining *training, const PynForestShape *sh
 extern const char *pyn_plain_open(PynReader *reader, int features, const PynForestShape *shape, PynPlainForest **result);
 extern double pyn_plain_score_row(const PynPlainForest *forest, const double *row);
 extern void pyn_plain_score_block(const PynPlainForest *forest, const double *values, int stride, int rows, double *scores);
+
+/* forest_bulk.c */
+extern PynBulkForest *pyn_bulk_make(int features, int trees, int height, const uint64 *nodes, const uint32 *paths);
+extern void pyn_bulk_sums(const PynBulkForest *forest, const int32 *keys, int rows, uint64 *sums);
 
 /* forest_oblique.c */
 extern void pyn_oblique_grow(const PynTraining *training, const PynForestShape *shape, PynWriter *writer);

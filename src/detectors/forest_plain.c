@@ -21,6 +21,7 @@
 
 #define PATH_UNIT 65536.0		/* path lengths are stored in units of 2^-16 */
 #define LANES PYN_FOREST_LANES
+#define FEW_ROWS 48				/* fewer walk also where they need not */
 
 struct PynPlainForest
 {
@@ -31,6 +32,7 @@ struct PynPlainForest
 	int			groups;			/* of LANES trees; the last is filled up with trees whose paths are 0 */
 	uint64	   *nodes;			/* per group 2^height × LANES words, the first LANES unused */
 	uint32	   *paths;			/* per group 2^height × LANES leaves */
+	PynBulkForest *bulk;		/* the same for many rows; NULL: they walk, too */
 };
 
 #define NODE(feature, threshold) ((uint64) (uint32) (threshold) << 32 | (uint32) (feature))
@@ -270,6 +272,7 @@ pyn_plain_open(PynReader *reader, int features, const PynForestShape *shape, Pyn
 		if (rows != shape->sample_size)
 			return "a tree's leaves do not add up to its sample";
 	}
+	forest->bulk = pyn_bulk_make(features, shape->trees, forest->height, forest->nodes, forest->paths);
 	pfree(mean_paths);
 	*result = forest;
 	return NULL;
@@ -327,15 +330,14 @@ pyn_plain_score_row(const PynPlainForest *forest, const double *row)
 	return raw_score(forest, sum);
 }
 
-void
-pyn_plain_score_block(const PynPlainForest *forest, const double *values, int stride, int rows, double *scores)
+/* Sums the paths of rows that walk one after the other through one group of trees, then the next. */
+static void
+walk_block(const PynPlainForest *forest, const double *values, int stride, int rows, uint64 *sums)
 {
 	Size		group_stride = (Size) LANES << forest->height;
 	int			features = forest->features;
 	int32	   *keys = pyn_new(int32, (Size) rows * features);
-	uint64		sums[PYN_SCORE_BLOCK];
 
-	Assert(rows <= PYN_SCORE_BLOCK);
 	for (int feature = 0; feature < features; feature++)
 	{
 		const double *column = values + (Size) feature * stride;
@@ -353,7 +355,31 @@ pyn_plain_score_block(const PynPlainForest *forest, const double *values, int st
 		for (int row = 0; row < rows; row++)
 			sums[row] += walk_group(nodes, paths, forest->height, keys + (Size) row * features);
 	}
+	pfree(keys);
+}
+
+void
+pyn_plain_score_block(const PynPlainForest *forest, const double *values, int stride, int rows, double *scores)
+{
+	uint64		sums[PYN_SCORE_BLOCK];
+
+	if (forest->bulk == NULL || rows < FEW_ROWS)
+		walk_block(forest, values, stride, rows, sums);
+	else
+	{
+		int32	   *keys = pyn_new(int32, (Size) rows * forest->features);
+
+		for (int feature = 0; feature < forest->features; feature++)
+		{
+			const double *column = values + (Size) feature * stride;
+			double		centre = forest->centres[feature];
+
+			for (int row = 0; row < rows; row++)
+				keys[(Size) feature * rows + row] = pyn_order_key(column[row] - centre);
+		}
+		pyn_bulk_sums(forest->bulk, keys, rows, sums);
+		pfree(keys);
+	}
 	for (int row = 0; row < rows; row++)
 		scores[row] = raw_score(forest, sums[row]);
-	pfree(keys);
 }

@@ -26,7 +26,7 @@ static const PynParameter parameters[PYN_FOREST_SETTINGS] = {
 	.description = "number of trees"},
 	[PYN_FOREST_SAMPLE_SIZE] = {.name = "sample_size",.initial = 256,.minimum = 2,.maximum = 1 << PYN_FOREST_MAX_HEIGHT,
 	.description = "rows that each tree is grown from"},
-	[PYN_FOREST_SPLITS] = {.name = "splits",.initial = PYN_SPLITS_PLAIN,.kind = PYN_PARAMETER_CHOICE,
+	[PYN_FOREST_SPLITS] = {.name = "splits",.initial = PYN_SPLITS_PLAIN,.maximum = PYN_SPLITS_LAST,.kind = PYN_PARAMETER_CHOICE,
 		.choices = "plain, extended, pooled_gain",
 	.description = "what splits a node: a column at random, a sum of columns at random, or a sum of columns where it parts best"},
 	[PYN_FOREST_DIMENSIONS] = {.name = "dimensions",.initial = 2,.minimum = 1,.maximum = PYN_FOREST_MAX_DIMENSIONS,
