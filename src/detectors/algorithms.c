@@ -15,6 +15,8 @@ const PynDetector *const pyn_detectors[] = {
 	&pyn_mad,
 	&pyn_iqr,
 	&pyn_mahalanobis,
+	&pyn_gesd,
+	&pyn_hbos,
 };
 
 const int	pyn_detector_count = lengthof(pyn_detectors);

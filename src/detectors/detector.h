@@ -75,6 +75,9 @@ typedef struct PynDetector
 	int			parameter_count;
 	const PynParameter *parameters;
 
+	/* Of a detector that decides by itself: the raw score from which on it calls a row an outlier.  0: it does not. */
+	double		cutoff;
+
 	/* Writes the parameters learnt; the plan's settings have a value for each parameter. */
 	void		(*fit) (const PynTraining *training, const PynPlan *plan, PynWriter *writer);
 
@@ -135,6 +138,8 @@ extern const PynDetector pyn_zscore;
 extern const PynDetector pyn_mad;
 extern const PynDetector pyn_iqr;
 extern const PynDetector pyn_mahalanobis;
+extern const PynDetector pyn_gesd;
+extern const PynDetector pyn_hbos;
 
 /* algorithms.c */
 extern const PynDetector *const pyn_detectors[];

@@ -74,9 +74,9 @@ distance(const PynFence *fence, double value)
 	double		above = (0.5 * value - 0.5 * fence->high) * fence->above;
 	double		farther = above > below ? above : below;
 
-	if (!(farther > 0))
-		return 0.0;				/* inside, or missing */
-	return farther < 0.5 * FARTHEST ? 2.0 * farther : FARTHEST;
+	/* 0 inside, and of a missing value; written so that it compiles to a maximum and a minimum. */
+	farther = farther > 0 ? farther : 0.0;
+	return 2.0 * (farther < 0.5 * FARTHEST ? farther : 0.5 * FARTHEST);
 }
 
 static inline double

@@ -62,6 +62,7 @@ pyn_set_contamination(PynCallOptions *options, double contamination)
 {
 	pyn_refuse_contamination(&options->fit.rule);
 	options->fit.contamination = pyn_check_contamination(contamination);
+	options->fit.rule.contamination_given = true;
 }
 
 static PynExplain
@@ -142,6 +143,7 @@ pyn_call_options(const char *algorithm, Jsonb *json, bool detecting, PynCallOpti
 	options->fit.contamination = pyn_check_contamination(place[OPTION_CONTAMINATION]->number);
 	options->fit.threshold = place[OPTION_THRESHOLD]->number;
 	options->fit.rule = pyn_threshold_rule(place[OPTION_THRESHOLD_METHOD], place[OPTION_THRESHOLD]);
+	options->fit.rule.contamination_given = place[OPTION_CONTAMINATION]->given;
 	if (place[OPTION_CONTAMINATION]->given)
 		pyn_refuse_contamination(&options->fit.rule);
 	set_zone(&options->fit, place[OPTION_TIME_ZONE]->text);

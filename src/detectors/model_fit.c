@@ -77,9 +77,16 @@ static void
 learn_threshold(PynModel *model, const PynThresholdRule *rule, const PynTraining *training, const double *scores)
 {
 	model->threshold_method = rule->method;
-	if (rule->method <= PYN_THRESHOLD_SCORE)
+	if (rule->method == PYN_THRESHOLD_CONTAMINATION && !rule->contamination_given && model->detector->cutoff > 0)
+	{
+		model->threshold_method = PYN_THRESHOLD_DETECTOR;
+		model->threshold = model->detector->cutoff;
+		strcpy(model->threshold_reason, "what the algorithm itself calls an outlier");
+	}
+	else if (rule->method <= PYN_THRESHOLD_SCORE)
 		return;
-	model->threshold = pyn_threshold_fit(rule, &model->calibration, scores, training->weights, training->rows,
+	else
+		model->threshold = pyn_threshold_fit(rule, &model->calibration, scores, training->weights, training->rows,
 										 model->threshold_reason);
 	model->contamination = Min(pyn_p_value(&model->calibration, model->threshold), 0.5);
 }

@@ -39,6 +39,7 @@ static const char *const method_names[] = {
 	[PYN_THRESHOLD_LARGEST_GAP] = "largest_gap",
 	[PYN_THRESHOLD_TAIL] = "tail",
 	[PYN_THRESHOLD_BUDGET] = "budget",
+	[PYN_THRESHOLD_DETECTOR] = "detector",
 };
 
 const char *
@@ -339,6 +340,7 @@ pyn_threshold_fit(const PynThresholdRule *rule, const PynCalibration *calibratio
 			break;
 		case PYN_THRESHOLD_CONTAMINATION:
 		case PYN_THRESHOLD_SCORE:
+		case PYN_THRESHOLD_DETECTOR:
 			Assert(false);		/* nothing to learn */
 	}
 	pfree(scores.numbers);

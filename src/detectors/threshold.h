@@ -21,7 +21,8 @@ typedef enum PynThresholdMethod
 	PYN_THRESHOLD_LARGEST_GAP = 5,
 	PYN_THRESHOLD_TAIL = 6,
 	PYN_THRESHOLD_BUDGET = 7,
-	PYN_THRESHOLD_LAST = PYN_THRESHOLD_BUDGET
+	PYN_THRESHOLD_DETECTOR = 8, /* the detector's cutoff: not for users to name */
+	PYN_THRESHOLD_LAST = PYN_THRESHOLD_DETECTOR
 } PynThresholdMethod;
 
 typedef struct PynThresholdRule
@@ -32,6 +33,7 @@ typedef struct PynThresholdRule
 	double		tail_probability;
 	double		alarms_per_day;
 	double		rows_per_day;
+	bool		contamination_given;	/* then it decides, whatever the detector's own cutoff is */
 } PynThresholdRule;
 
 extern const char *pyn_threshold_name(PynThresholdMethod method);
