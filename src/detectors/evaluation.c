@@ -41,6 +41,7 @@ typedef struct Judge
 	int		   *positions;		/* of the model's columns among the source's */
 	PynCell    *cells;			/* of the block, column-major */
 	double	   *features;
+	double	   *row_features;
 	double		block_raw[PYN_SCORE_BLOCK];
 	double	   *raw;			/* of the labelled rows */
 	bool	   *flagged;
@@ -208,6 +209,21 @@ grow(Evaluation *evaluation)
 	evaluation->capacity = (int) wanted;
 }
 
+static bool
+is_flagged(const Judge *judge, int row)
+{
+	const PynModel *model = judge->model;
+	PynVerdict	verdict = pyn_judge(model, judge->block_raw[row]);
+
+	if (verdict.is_anomaly && model->rule_count > 0)
+	{
+		for (int i = 0; i < model->feature_count; i++)
+			judge->row_features[i] = judge->features[(Size) i * PYN_SCORE_BLOCK + row];
+		pyn_suppress(model, judge->row_features, &verdict);
+	}
+	return verdict.is_anomaly;
+}
+
 static void
 flush_block(Evaluation *evaluation)
 {
@@ -240,7 +256,7 @@ flush_block(Evaluation *evaluation)
 			Judge	   *judge = &evaluation->judges[i];
 
 			judge->raw[evaluation->count] = judge->block_raw[row];
-			judge->flagged[evaluation->count] = pyn_judge(judge->model, judge->block_raw[row]).is_anomaly;
+			judge->flagged[evaluation->count] = is_flagged(judge, row);
 		}
 		evaluation->count++;
 	}
@@ -299,6 +315,7 @@ scan(Evaluation *evaluation, Oid relation)
 
 		judge->cells = pyn_new(PynCell, (Size) judge->model->column_count * PYN_SCORE_BLOCK);
 		judge->features = pyn_new(double, (Size) judge->model->feature_count * PYN_SCORE_BLOCK);
+		judge->row_features = pyn_new(double, judge->model->feature_count);
 	}
 	evaluation->source->rereads = true; /* there is no second scan to keep rows for */
 	pyn_source_scan(evaluation->source, collect_row, evaluation);

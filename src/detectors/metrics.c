@@ -48,17 +48,22 @@ pyn_make_bins(PynLabelled *rows, int count, PynBin *bins)
 	sort_labelled(rows, count);
 	for (int start = 0; start < count;)
 	{
-		PynBin		bin = {.flagged = rows[start].flagged};
+		PynBin		bin = {0};
 		int			end = start;
 
 		for (; end < count && rows[end].raw == rows[start].raw; end++)
 		{
 			bin.positives += rows[end].positive;
 			bin.negatives += !rows[end].positive;
+			bin.flagged_positives += rows[end].positive && rows[end].flagged;
+			bin.flagged_negatives += !rows[end].positive && rows[end].flagged;
 		}
 		/* Joined with the bin before, where both have negatives alone. */
-		if (made > 0 && bin.positives == 0 && bins[made - 1].positives == 0 && bins[made - 1].flagged == bin.flagged)
+		if (made > 0 && bin.positives == 0 && bins[made - 1].positives == 0)
+		{
 			bins[made - 1].negatives += bin.negatives;
+			bins[made - 1].flagged_negatives += bin.flagged_negatives;
+		}
 		else
 			bins[made++] = bin;
 		start = end;
@@ -93,11 +98,8 @@ pyn_rank(const PynBin *bins, int count, double k, PynRanking *ranking)
 		gain += bins[i].positives * (positives / (positives + negatives));
 		at_k += bins[i].positives * (Min(left, rows) / rows);
 		left -= Min(left, rows);
-		if (bins[i].flagged)
-		{
-			ranking->true_positives += bins[i].positives;
-			ranking->false_positives += bins[i].negatives;
-		}
+		ranking->true_positives += bins[i].flagged_positives;
+		ranking->false_positives += bins[i].flagged_negatives;
 	}
 	all = ranking->true_positives + ranking->false_positives;
 	ranking->positives = positives;
@@ -179,7 +181,10 @@ draw(const PynBin *bins, int count, const PynRanking *all, PynRandom *random, Py
 	{
 		drawn[i].positives = bins[i].positives > 0 ? binomial(random, positives, bins[i].positives / positives_left) : 0;
 		drawn[i].negatives = bins[i].negatives > 0 ? binomial(random, negatives, bins[i].negatives / negatives_left) : 0;
-		drawn[i].flagged = bins[i].flagged;
+		drawn[i].flagged_positives = bins[i].flagged_positives > 0 ?
+			binomial(random, drawn[i].positives, bins[i].flagged_positives / bins[i].positives) : 0;
+		drawn[i].flagged_negatives = bins[i].flagged_negatives > 0 ?
+			binomial(random, drawn[i].negatives, bins[i].flagged_negatives / bins[i].negatives) : 0;
 		positives -= drawn[i].positives;
 		negatives -= drawn[i].negatives;
 		positives_left -= bins[i].positives;

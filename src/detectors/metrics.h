@@ -15,12 +15,13 @@ typedef struct PynLabelled
 	bool		flagged;
 } PynLabelled;
 
-/* Rows next to each other in the ranking that no measure tells apart: all of one score, or negatives alone. */
+/* Rows next to each other in the ranking that no measure tells apart: all of one score, or negatives alone.  How many of them are flagged counts beside that. */
 typedef struct PynBin
 {
 	double		positives;
 	double		negatives;
-	bool		flagged;
+	double		flagged_positives;
+	double		flagged_negatives;
 } PynBin;
 
 typedef enum PynMetric

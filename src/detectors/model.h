@@ -166,6 +166,7 @@ typedef struct PynFitOptions
 extern const char *pyn_model_fit(const PynSketch *sketch, const PynFitOptions *options, PynModel **model,
 								 PynWriter *writer);
 extern void pyn_override_threshold(PynModel *model, double contamination, double threshold);	/* NaN: stays */
+extern double pyn_threshold_score(const PynModel *model);
 extern PynVerdict pyn_judge(const PynModel *model, double raw);
 extern bool pyn_all_missing(const PynModel *model, const PynCell *cells, int stride);
 

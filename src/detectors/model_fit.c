@@ -193,6 +193,18 @@ pyn_override_threshold(PynModel *model, double contamination, double threshold)
 }
 
 /*
+ * pyn_threshold_score gives the score from which on rows are flagged.
+ */
+double
+pyn_threshold_score(const PynModel *model)
+{
+	if (model->threshold_method == PYN_THRESHOLD_SCORE)
+		return model->threshold;
+	return pyn_score(&model->calibration, model->threshold_method > PYN_THRESHOLD_SCORE ? model->threshold :
+					 pyn_raw_of_p(&model->calibration, model->contamination));
+}
+
+/*
  * pyn_judge gives a raw score its meaning under the model's contamination and threshold.
  */
 PynVerdict

@@ -84,6 +84,13 @@ extern const char *pyn_severity_name(PynSeverity severity);
 /* Appends an array of reasons; texts hold the text cells' texts (UTF-8).  Of a suppressed row they say by which rules. */
 extern void pyn_put_reasons(PynJson *json, const char *name, const PynModel *model, const PynCell *cells,
 							const PynText *texts, bool suppressed);
+extern char *pyn_feature_name(const PynModel *model, const PynFeature *feature);
+extern void pyn_put_value(PynJson *json, const PynModel *model, const PynFeature *feature, PynCell cell,
+						  const PynText *text);
 extern Jsonb *pyn_reasons(const PynModel *model, const PynCell *cells, const PynText *texts, bool suppressed);
+
+/* counterfactual_json.c */
+extern void pyn_put_normal_if(PynJson *json, const PynModel *model, const PynCell *cells);
+extern Jsonb *pyn_counterfactual(const PynModel *model, const PynCell *cells, const PynText *texts);
 
 #endif							/* PYN_MODEL_TYPE_H */

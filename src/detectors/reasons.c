@@ -75,8 +75,11 @@ put_rule(PynJson *json, const PynRule *rule)
 	pyn_json_close_object(json);
 }
 
-static void
-put_name(PynJson *json, const PynModel *model, const PynFeature *feature)
+/*
+ * pyn_feature_name gives the name under which people know a feature: its column's, and which part of a time.
+ */
+char *
+pyn_feature_name(const PynModel *model, const PynFeature *feature)
 {
 	const char *column = model->columns[feature->column].name;
 	char	   *name = pyn_utf8_to_server(column, strlen(column));
@@ -85,7 +88,7 @@ put_name(PynJson *json, const PynModel *model, const PynFeature *feature)
 		name = psprintf("%s.hour", name);
 	else if (feature->encoding == PYN_ENCODE_WEEKDAY)
 		name = psprintf("%s.weekday", name);
-	pyn_json_text(json, "feature", name);
+	return name;
 }
 
 static void
@@ -113,12 +116,8 @@ put_no_range(PynJson *json)
 }
 
 static void
-put_text_reason(PynJson *json, const PynFeature *feature, PynCell cell, const PynText *text)
+put_commonest(PynJson *json, const PynFeature *feature)
 {
-	if (cell.hash == 0)
-		pyn_json_null(json, "value");
-	else
-		pyn_json_text(json, "value", pyn_utf8_to_server(text->data, text->length));
 	if (feature->commonest == 0 || feature->commonest_text[0] == 0)
 		pyn_json_null(json, "expected");
 	else
@@ -157,39 +156,60 @@ put_cell(PynJson *json, PynKind kind, PynCell cell)
 		put_number(json, "value", kind, cell.number);
 }
 
+/*
+ * pyn_put_value appends what a row has in a feature.
+ */
+void
+pyn_put_value(PynJson *json, const PynModel *model, const PynFeature *feature, PynCell cell, const PynText *text)
+{
+	double		hour;
+
+	switch (feature->encoding)
+	{
+		case PYN_ENCODE_HOUR:
+			hour = pyn_encode_cell(model, feature, cell);
+			if (isnan(hour))
+				pyn_json_null(json, "value");
+			else
+				pyn_json_number(json, "value", rint(hour * 100) / 100);
+			break;
+		case PYN_ENCODE_WEEKDAY:
+			put_day(json, "value", weekday_name(model, feature, cell, 0));
+			break;
+		case PYN_ENCODE_RARITY:
+			if (cell.hash == 0)
+				pyn_json_null(json, "value");
+			else
+				pyn_json_text(json, "value", pyn_utf8_to_server(text->data, text->length));
+			break;
+		default:
+			put_cell(json, model->columns[feature->column].kind, cell);
+	}
+}
+
 static void
 put_reason(PynJson *json, const PynModel *model, const PynFeature *feature, PynCell cell, const PynText *text)
 {
-	PynKind		kind = model->columns[feature->column].kind;
-	double		encoded;
-
-	put_name(json, model, feature);
+	pyn_json_text(json, "feature", pyn_feature_name(model, feature));
+	pyn_put_value(json, model, feature, cell, text);
 	switch (feature->encoding)
 	{
 		case PYN_ENCODE_VALUE:
-			put_cell(json, kind, cell);
-			put_range(json, feature, kind);
+			put_range(json, feature, model->columns[feature->column].kind);
 			break;
 		case PYN_ENCODE_HOUR:
-			encoded = pyn_encode_cell(model, feature, cell);
-			if (isnan(encoded))
-				pyn_json_null(json, "value");
-			else
-				pyn_json_number(json, "value", rint(encoded * 100) / 100);
 			pyn_json_number(json, "expected", rint(feature->centre * 100) / 100);
 			pyn_json_number(json, "low", rint(feature->low * 100) / 100);
 			pyn_json_number(json, "high", rint(feature->high * 100) / 100);
 			break;
 		case PYN_ENCODE_WEEKDAY:
-			put_day(json, "value", weekday_name(model, feature, cell, 0));
 			put_day(json, "expected", weekday_name(model, feature, cell, feature->commonest));
 			put_no_range(json);
 			break;
 		case PYN_ENCODE_RARITY:
-			put_text_reason(json, feature, cell, text);
+			put_commonest(json, feature);
 			break;
 		case PYN_ENCODE_MISSING:
-			put_cell(json, kind, cell);
 			pyn_json_null(json, "expected");
 			put_no_range(json);
 			break;

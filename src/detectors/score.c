@@ -27,6 +27,8 @@ PG_FUNCTION_INFO_V1(pyn_is_anomaly_value);
 PG_FUNCTION_INFO_V1(pyn_is_anomaly_name);
 PG_FUNCTION_INFO_V1(pyn_explain_value);
 PG_FUNCTION_INFO_V1(pyn_explain_name);
+PG_FUNCTION_INFO_V1(pyn_counterfactual_value);
+PG_FUNCTION_INFO_V1(pyn_counterfactual_name);
 
 /* What a call site keeps from row to row. */
 typedef struct ScoreSite
@@ -400,8 +402,20 @@ explain(FunctionCallInfo fcinfo, bool by_name)
 	pyn_json_boolean(&json, "is_anomaly", verdict.is_anomaly);
 	pyn_json_text(&json, "severity", pyn_severity_name(verdict.severity));
 	pyn_put_reasons(&json, "reasons", site->model, site->cells, site->texts, verdict.is_suppressed);
+	if (verdict.is_anomaly)
+		pyn_put_normal_if(&json, site->model, site->cells);
 	pyn_json_close_object(&json);
 	PG_RETURN_POINTER(JsonbValueToJsonb(json.result));
+}
+
+static Datum
+counterfactual(FunctionCallInfo fcinfo, bool by_name)
+{
+	ScoreSite  *site = prepare_call(fcinfo, by_name);
+
+	if (site == NULL)
+		PG_RETURN_NULL();
+	PG_RETURN_POINTER(pyn_counterfactual(site->model, site->cells, site->texts));
 }
 
 /*
@@ -456,4 +470,22 @@ Datum
 pyn_explain_name(PG_FUNCTION_ARGS)
 {
 	return explain(fcinfo, true);
+}
+
+/*
+ * counterfactual(model, VARIADIC "any") → jsonb
+ */
+Datum
+pyn_counterfactual_value(PG_FUNCTION_ARGS)
+{
+	return counterfactual(fcinfo, false);
+}
+
+/*
+ * counterfactual(text, VARIADIC "any") → jsonb
+ */
+Datum
+pyn_counterfactual_name(PG_FUNCTION_ARGS)
+{
+	return counterfactual(fcinfo, true);
 }

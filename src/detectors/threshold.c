@@ -85,9 +85,11 @@ after(double number)
 	return number < MOST_RAW ? number_of(rank_of(number + 0.0) + 1) : number;
 }
 
-/* The smallest raw score whose p-value is at most so large. */
-static double
-raw_of_p(const PynCalibration *calibration, double p)
+/*
+ * pyn_raw_of_p gives the smallest raw score whose p-value is at most so large.
+ */
+double
+pyn_raw_of_p(const PynCalibration *calibration, double p)
 {
 	int64		low = rank_of(-MOST_RAW);
 	int64		high = rank_of(MOST_RAW);
@@ -285,7 +287,7 @@ tail_level(const PynThresholdRule *rule, const PynCalibration *calibration, cons
 		snprintf(reason, PYN_THRESHOLD_REASON, "p-value at most %g; %s", rule->tail_probability,
 				 ratio >= 1.0 && above > 0 ? "that lies in the body of the training rows' raw scores" :
 				 "too few raw scores of the training rows differ for a tail to be fitted");
-		return raw_of_p(calibration, rule->tail_probability);
+		return pyn_raw_of_p(calibration, rule->tail_probability);
 	}
 	fit_pareto(scores->numbers + place, scores->count - place, base, &scale, &shape);
 	snprintf(reason, PYN_THRESHOLD_REASON, "tail probability at most %g of a generalised Pareto distribution (scale %.4g, shape %.3g) "
@@ -318,7 +320,7 @@ pyn_threshold_fit(const PynThresholdRule *rule, const PynCalibration *calibratio
 	{
 		case PYN_THRESHOLD_PERCENTILE:
 			snprintf(reason, PYN_THRESHOLD_REASON, "the training rows' raw scores' percentile %.10g", rule->percentile);
-			threshold = raw_of_p(calibration, 1.0 - rule->percentile / 100.0);
+			threshold = pyn_raw_of_p(calibration, 1.0 - rule->percentile / 100.0);
 			break;
 		case PYN_THRESHOLD_IQR:
 			threshold = tukey_fence(rule, &scores, reason);
@@ -336,7 +338,7 @@ pyn_threshold_fit(const PynThresholdRule *rule, const PynCalibration *calibratio
 			share = rule->alarms_per_day / rule->rows_per_day;
 			snprintf(reason, PYN_THRESHOLD_REASON, "%g alarms in %g rows a day: p-value at most %.4g", rule->alarms_per_day,
 					 rule->rows_per_day, share);
-			threshold = raw_of_p(calibration, share);
+			threshold = pyn_raw_of_p(calibration, share);
 			break;
 		case PYN_THRESHOLD_CONTAMINATION:
 		case PYN_THRESHOLD_SCORE:

@@ -36,6 +36,7 @@ typedef struct PynThresholdRule
 	bool		contamination_given;	/* then it decides, whatever the detector's own cutoff is */
 } PynThresholdRule;
 
+extern double pyn_raw_of_p(const PynCalibration *calibration, double p);
 extern const char *pyn_threshold_name(PynThresholdMethod method);
 extern double pyn_threshold_fit(const PynThresholdRule *rule, const PynCalibration *calibration, const double *scores,
 								const int64 *weights, int rows, char *reason);

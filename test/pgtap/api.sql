@@ -1,7 +1,7 @@
 -- api.sql
 --	The shape of the public interface: names, arguments with their defaults, results, and what the planner is told.
 BEGIN;
-SELECT plan(95);
+SELECT plan(99);
 
 SELECT has_extension('pynomaly');
 SELECT has_schema('pynomaly');
@@ -23,6 +23,7 @@ FROM (VALUES
     ('score', 'model pynomaly.model, VARIADIC "any" | model text, VARIADIC "any"'),
     ('is_anomaly', 'model pynomaly.model, VARIADIC "any" | model text, VARIADIC "any"'),
     ('explain', 'model pynomaly.model, VARIADIC "any" | model text, VARIADIC "any"'),
+    ('counterfactual', 'model pynomaly.model, VARIADIC "any" | model text, VARIADIC "any"'),
     ('evaluate', 'model pynomaly.model, source regclass, label_column name, options jsonb DEFAULT ''{}''::jsonb | model text, source regclass, label_column name, options jsonb DEFAULT ''{}''::jsonb'),
     ('compare', 'source regclass, label_column name, VARIADIC models pynomaly.model[] | source regclass, label_column name, VARIADIC models text[]'),
     ('algorithms', ''),
@@ -60,6 +61,7 @@ FROM (VALUES
     ('score(pynomaly.model,"any")', 'double precision'),
     ('is_anomaly(pynomaly.model,"any")', 'boolean'),
     ('explain(pynomaly.model,"any")', 'jsonb'),
+    ('counterfactual(pynomaly.model,"any")', 'jsonb'),
     ('evaluate(pynomaly.model,regclass,name,jsonb)', 'TABLE(metric text, value double precision, low double precision, high double precision)'),
     ('evaluate(text,regclass,name,jsonb)', 'TABLE(metric text, value double precision, low double precision, high double precision)'),
     ('compare(regclass,name,pynomaly.model[])', 'TABLE(metric text, model text, baseline text, value double precision, baseline_value double precision, difference double precision, low double precision, high double precision, p_value double precision)'),
@@ -97,6 +99,7 @@ FROM (VALUES
     ('is_anomaly(text,"any")', 's s'), ('explain(pynomaly.model,"any")', 'i s'), ('explain(text,"any")', 's s'),
     ('fit(pynomaly.sketch,text,jsonb)', 'i s'), ('row_key("any")', 'i s'), ('sketch_of(regclass,name[],name[],jsonb)', 's r'),
     ('detect(regclass,name[],text,float8,name[],text,jsonb)', 's r'), ('detect_query(text,name[],text,float8,name[],text,jsonb)', 's r'),
+    ('counterfactual(pynomaly.model,"any")', 'i s'), ('counterfactual(text,"any")', 's s'),
     ('evaluate(pynomaly.model,regclass,name,jsonb)', 's r'), ('evaluate(text,regclass,name,jsonb)', 's r'),
     ('compare(regclass,name,pynomaly.model[])', 's r'), ('compare(regclass,name,text[])', 's r'),
     ('anomalies(regclass,name[],text,float8,name[],text,jsonb,int)', 's r')) AS f (signature, attributes);

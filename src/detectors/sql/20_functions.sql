@@ -33,12 +33,22 @@ COMMENT ON FUNCTION pynomaly.is_anomaly(text, VARIADIC "any") IS
 CREATE FUNCTION pynomaly.explain(model pynomaly.model, VARIADIC "any") RETURNS jsonb
     LANGUAGE C IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE COST 10000 AS 'MODULE_PATHNAME', 'pyn_explain_value';
 COMMENT ON FUNCTION pynomaly.explain(pynomaly.model, VARIADIC "any") IS
-    '{score, p_value, is_anomaly, severity, reasons}; each reason has feature, value, expected, low, high and contribution; contributions sum to 1';
+    '{score, p_value, is_anomaly, severity, reasons}, of a flagged row normal_if, too; each reason has feature, value, expected, low, high and contribution; contributions sum to 1';
 
 CREATE FUNCTION pynomaly.explain(model text, VARIADIC "any") RETURNS jsonb
     LANGUAGE C STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 10000 AS 'MODULE_PATHNAME', 'pyn_explain_name';
 COMMENT ON FUNCTION pynomaly.explain(text, VARIADIC "any") IS
     'explain by a registered model''s name';
+
+CREATE FUNCTION pynomaly.counterfactual(model pynomaly.model, VARIADIC "any") RETURNS jsonb
+    LANGUAGE C IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE COST 100000 AS 'MODULE_PATHNAME', 'pyn_counterfactual_value';
+COMMENT ON FUNCTION pynomaly.counterfactual(pynomaly.model, VARIADIC "any") IS
+    'the smallest changes of single features, else of two, that would make a flagged row normal, or a normal row flagged: {score, p_value, is_anomaly, severity, threshold, distance, changes, pulls, evaluations}; each change was scored';
+
+CREATE FUNCTION pynomaly.counterfactual(model text, VARIADIC "any") RETURNS jsonb
+    LANGUAGE C STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 100000 AS 'MODULE_PATHNAME', 'pyn_counterfactual_name';
+COMMENT ON FUNCTION pynomaly.counterfactual(text, VARIADIC "any") IS
+    'counterfactual by a registered model''s name';
 
 CREATE FUNCTION pynomaly.detect(source regclass, columns name[] DEFAULT NULL, algorithm text DEFAULT 'auto',
                                 contamination float8 DEFAULT NULL, key name[] DEFAULT NULL, model text DEFAULT NULL,
