@@ -132,6 +132,9 @@ typedef enum PynForestSplits
 
 extern const PynDetector pyn_ecod;
 extern const PynDetector pyn_knn;
+extern const PynDetector pyn_lof;
+extern const PynDetector pyn_inne;
+extern const PynDetector pyn_cblof;
 extern const PynDetector pyn_ensemble;
 extern const PynDetector pyn_copod;
 extern const PynDetector pyn_zscore;

@@ -8,12 +8,12 @@
  * each of several small random subsets of them ("subsets"), over which the distance is averaged: Wu and Jermaine, "Outlier
  * detection by sampling with accuracy guarantees", KDD 2006; Sugiyama and Borgwardt, "Rapid distance-based outlier
  * detection via sampling", NIPS 2013; Pang, Ting and Albrecht, "LeSiNN", ICDM workshops 2015.  Subsets are faster, and odd
- * rows that lie together hide each other less, since few of them come into one subset.
+ * rows that lie together hide each other less, since few of them come into one subset; so they are what is done unless told.
  *
  * Features are put on one scale first.  A training row does not count as its own neighbour (leave-one-out).
  *
  * Size of a model: a sample takes 4 + 8 × features bytes for each different row, at most 32 MB (1.4 MB for 20,000 rows of
- * 8 features); subsets take 4 bytes a number, at most 16 MB (131 kB for 16 subsets of 256 rows of 8 features).  Opened it
+ * 8 features); subsets take 4 bytes a number, at most 16 MB (66 kB for 32 subsets of 64 rows of 8 features).  Opened it
  * takes twice as much.
  */
 #include "kernel/port.h"
@@ -22,6 +22,7 @@
 
 #include "detectors/neighbours.h"
 
+#define MAX_SUBSETS 256
 #define MOST_NUMBERS (4 * 1024 * 1024)	/* of all subsets */
 
 enum
@@ -46,17 +47,14 @@ static const PynParameter parameters[SETTING_COUNT] = {
 	{.name = "k",.initial = 5,.minimum = 1,.maximum = PYN_MAX_NEIGHBOURS,.description = "number of neighbours"},
 	{.name = "method",.maximum = PYN_NEAREST_MEDIAN,.kind = PYN_PARAMETER_CHOICE,.choices = "largest, mean, median",
 	.description = "of the distances to the k nearest: the largest, the mean or the median"},
-	{.name = "references",.maximum = REFERENCES_SUBSETS,.kind = PYN_PARAMETER_CHOICE,.choices = "sample, subsets",
+	{.name = "references",.initial = REFERENCES_SUBSETS,.maximum = REFERENCES_SUBSETS,.kind = PYN_PARAMETER_CHOICE,.choices = "sample, subsets",
 	.description = "neighbours are training rows, or rows of each of many small random subsets"},
-	{.name = "subsets",.initial = 16,.minimum = 1,.maximum = PYN_MAX_SETS,.description = "number of subsets"},
-	{.name = "subset_size",.initial = 256,.minimum = 2,.maximum = PYN_MAX_SET_SIZE,.description = "rows of a subset"},
+	{.name = "subsets",.initial = 32,.minimum = 1,.maximum = MAX_SUBSETS,.description = "number of subsets"},
+	{.name = "subset_size",.initial = 64,.minimum = 2,.maximum = PYN_MAX_SET_SIZE,.description = "rows of a subset"},
 	{.name = "max_references",.initial = 20000,.minimum = 2,.maximum = PYN_MAX_POINTS,
 	.description = "training rows that are kept as neighbours"},
-	{.name = "scale",.maximum = 2,.kind = PYN_PARAMETER_CHOICE,.choices = "robust, standard, tails",
-	.description = "by median and interquartile range, by mean and standard deviation, or robust with tails drawn in"},
+	PYN_SCALE_PARAMETER(PYN_CHOOSE_ROBUST),
 };
-
-static const PynScale scales[] = {PYN_SCALE_ROBUST, PYN_SCALE_STANDARD, PYN_SCALE_TAILS};
 
 typedef struct Knn
 {
@@ -108,7 +106,7 @@ knn_fit(const PynTraining *training, const PynPlan *plan, PynWriter *writer)
 	PynScaling	scaling;
 	PynPoints	points;
 
-	pyn_scaling_fit(training, NULL, scales[(int) settings[SETTING_SCALE]], &scaling);
+	pyn_scaling_fit(training, NULL, pyn_chosen_scale(settings[SETTING_SCALE]), &scaling);
 	pyn_write_u16(writer, (uint16) settings[SETTING_K]);
 	pyn_write_u8(writer, (uint8) settings[SETTING_METHOD]);
 	pyn_write_u8(writer, (uint8) references);
@@ -293,13 +291,7 @@ knn_contribute(const void *state, const double *row, double *contributions)
 		for (int feature = 0; feature < features; feature++)
 			scaled[feature] = pyn_scaled(&knn->scaling, feature, row[feature]);
 		count = pyn_neighbours_find_others(knn->index, scaled, knn->k, found);
-		for (int i = 0; i < count; i++)
-			for (int feature = 0; feature < features && found[i].square > 0; feature++)
-			{
-				double		difference = scaled[feature] - pyn_neighbours_value(knn->index, found[i].point, feature);
-
-				contributions[feature] += found[i].copies * (difference * difference / found[i].square);
-			}
+		pyn_neighbours_shares(knn->index, scaled, found, count, contributions);
 		pfree(scaled);
 	}
 	else

@@ -490,3 +490,15 @@ pyn_neighbours_value(const PynNeighbourIndex *index, int point, int feature)
 
 	return index->values[((Size) (place / LANES) * index->features + feature) * LANES + place % LANES];
 }
+
+void
+pyn_neighbours_shares(const PynNeighbourIndex *index, const double *row, const PynNeighbour *found, int count, double *shares)
+{
+	for (int i = 0; i < count; i++)
+		for (int feature = 0; feature < index->features && found[i].square > 0; feature++)
+		{
+			double		difference = row[feature] - pyn_neighbours_value(index, found[i].point, feature);
+
+			shares[feature] += found[i].copies * (difference * difference / found[i].square);
+		}
+}

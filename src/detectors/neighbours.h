@@ -58,6 +58,10 @@ extern int	pyn_neighbours_find(const PynNeighbourIndex *index, const double *row
  */
 extern int	pyn_neighbours_find_others(const PynNeighbourIndex *index, const double *row, int k, PynNeighbour *found);
 
+/* Adds, for each feature, the squared differences to points found as shares of their sum. */
+extern void pyn_neighbours_shares(const PynNeighbourIndex *index, const double *row, const PynNeighbour *found, int count,
+								  double *shares);
+
 extern double pyn_neighbours_value(const PynNeighbourIndex *index, int point, int feature);
 
 #endif							/* PYN_NEIGHBOURS_H */

@@ -17,8 +17,27 @@
 #define PYN_ROW_LANES 8			/* rows of a block come in multiples of this */
 #define PYN_MOST_SCALED_FLOAT 1e16f /* no sum of 8,192 squares of differences passes float4's range */
 #define PYN_MAX_NEIGHBOURS 256
-#define PYN_MAX_SETS 256
+#define PYN_MAX_SETS 1000
 #define PYN_MAX_SET_SIZE 4096
+
+/* The scale as users choose it; `which` is the initial one. */
+enum
+{
+	PYN_CHOOSE_ROBUST,
+	PYN_CHOOSE_STANDARD,
+	PYN_CHOOSE_TAILS
+};
+
+#define PYN_SCALE_PARAMETER(which) \
+	{.name = "scale",.kind = PYN_PARAMETER_CHOICE,.choices = "robust, standard, tails",.initial = (which),.maximum = PYN_CHOOSE_TAILS, \
+	.description = "by median and interquartile range, by mean and standard deviation, or robust with tails drawn in"}
+
+static inline PynScale
+pyn_chosen_scale(double setting)
+{
+	return setting == PYN_CHOOSE_ROBUST ? PYN_SCALE_ROBUST :
+		setting == PYN_CHOOSE_STANDARD ? PYN_SCALE_STANDARD : PYN_SCALE_TAILS;
+}
 
 /* What the distances to the k nearest references are made one number by. */
 typedef enum PynNearest
