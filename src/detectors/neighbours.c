@@ -16,19 +16,13 @@
 #include <math.h>
 
 #include "detectors/neighbours.h"
+#include "detectors/vector.h"
 
 #define LANES 8
 #define LEAF_BLOCKS 3			/* a node with more is split */
 #define MOST_TREE_FEATURES 64	/* with more features all points are scanned */
 #define CHECKED_FEATURES 16		/* after so many features a sum that is too large already is left */
 #define MAX_DEPTH 32
-
-/* A variant for AVX2 beside that for any CPU, as in reference_sets.c. */
-#if defined(__x86_64__) && defined(__gnu_linux__) && defined(__GNUC__) && !defined(__SANITIZE_ADDRESS__)
-#define ANY_CPU __attribute__((target_clones("avx2", "default")))
-#else
-#define ANY_CPU
-#endif
 
 typedef double Vector __attribute__((vector_size(8 * LANES)));
 
@@ -352,7 +346,7 @@ take(Search *search, double square, int place)
 }
 
 /* Squared distances of a row to the points of a block; false when all of them are farther than `farthest`. */
-static ANY_CPU bool
+static PYN_ANY_CPU bool
 block_distances(const double *values, const double *row, int features, double farthest, double *squares)
 {
 	Vector		sum = {0};

@@ -14,16 +14,10 @@
 #include <math.h>
 
 #include "detectors/reference_sets.h"
+#include "detectors/vector.h"
 
 #define LANES PYN_ROW_LANES
 #define FEW 8					/* lists up to this length lie in registers */
-
-/* The compiler makes a variant for AVX2 beside that for any CPU, where both it and the C library can choose at run time. */
-#if defined(__x86_64__) && defined(__gnu_linux__) && defined(__GNUC__) && !defined(__SANITIZE_ADDRESS__)
-#define ANY_CPU __attribute__((target_clones("avx2", "default")))
-#else
-#define ANY_CPU
-#endif
 
 #define ALWAYS_INLINE inline __attribute__((always_inline))
 
@@ -229,7 +223,7 @@ least_of_rows(const float *references, int padded, int features, const float *ro
 		return; \
 	}
 
-static ANY_CPU void
+static PYN_ANY_CPU void
 find_least_of_rows(const float *references, int padded, int features, const float *rows, int stride, Vector *list, int length)
 {
 	switch (length)
@@ -281,7 +275,7 @@ pyn_reference_block(const PynReferenceSets *sets, const float *rows, int stride,
 /* ---------------------------------------------------------------- one row */
 
 /* Squared distances of a row to all references of a set, LANES of them side by side. */
-static ANY_CPU void
+static PYN_ANY_CPU void
 distances_of_row(const float *lanes, int padded, int features, const float *row, float *squares)
 {
 	for (int first = 0; first < padded; first += LANES)
