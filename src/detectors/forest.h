@@ -69,6 +69,9 @@ extern const char *pyn_plain_open(PynReader *reader, int features, const PynFore
 extern double pyn_plain_score_row(const PynPlainForest *forest, const double *row);
 extern void pyn_plain_score_block(const PynPlainForest *forest, const double *values, int stride, int rows, double *scores);
 
+/* Adds to each feature's part what its splits tell of a row. */
+extern void pyn_plain_contribute(const PynPlainForest *forest, const double *row, double *parts);
+
 /* forest_bulk.c */
 extern PynBulkForest *pyn_bulk_make(int features, int trees, int height, const uint64 *nodes, const uint32 *paths);
 extern void pyn_bulk_sums(const PynBulkForest *forest, const int32 *keys, int rows, uint64 *sums);
@@ -78,8 +81,21 @@ extern void pyn_oblique_grow(const PynTraining *training, const PynForestShape *
 
 /* forest_chain.c */
 extern const char *pyn_chain_open(PynReader *reader, int features, const PynForestShape *shape, PynChainForest **result);
+extern void pyn_chain_contribute(const PynChainForest *forest, const double *row, double *parts);
 extern double pyn_chain_score_row(const PynChainForest *forest, const double *row);
 extern void pyn_chain_score_block(const PynChainForest *forest, const double *values, int stride, int rows, double *scores);
+
+/*
+ * Path lengths that rows of the sample have from a node on, in the mean, in units of 2^-8.  A split tells of a row how much less it has
+ * to go from there than was to be expected before: that is its features' part in why the row is odd.
+ */
+#define PYN_EXPECTED_UNIT 256.0
+
+static inline uint16
+pyn_forest_expected(double path)
+{
+	return (uint16) Min(path * PYN_EXPECTED_UNIT + 0.5, 65535.0);
+}
 
 #define PYN_FOREST_MOST 1e12f	/* features of oblique trees are cut here, so that no sum of them overflows */
 #define PYN_OBLIQUE_MAX_HEIGHT 256	/* of trees that grow until rows cannot be split */

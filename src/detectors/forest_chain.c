@@ -55,6 +55,8 @@ struct PynChainForest
 	uint16	   *roots;			/* per group its first tree's, 0 when it is empty */
 	Split	   *splits;
 	Term	   *terms;
+	uint16	   *expected;		/* per node what rows of the sample still have to go, as in forest.h */
+	bool	   *is_root;		/* per node */
 };
 
 /* ---------------------------------------------------------------- open */
@@ -116,19 +118,21 @@ read_terms(Reading *reading, uint16 first, Size place)
 
 /* Reads a node and what is below it.  `edge` is its place in the group, or LEAF_EDGE and the path length at the leaf. */
 static const char *
-read_node(Reading *reading, int depth, int *rows, uint32 *edge)
+read_node(Reading *reading, int depth, int *rows, uint32 *edge, double *path)
 {
 	uint16		column = pyn_read_u16(reading->reader);
 	Size		place = reading->next;
 	const char *problem;
 	int			count[2];
 	uint32		edges[2];
+	double		paths[2];
 
 	if (column == PYN_OBLIQUE_LEAF || column == PYN_OBLIQUE_FULL_LEAF)
 	{
 		*rows = column == PYN_OBLIQUE_LEAF ? 1 : pyn_read_u16(reading->reader);
 		if (*rows == 0 || *rows > reading->sample_size)
 			return "a leaf has an impossible number of rows";
+		*path = reading->mean_paths[*rows];
 		*edge = LEAF_EDGE | path_units(reading, *rows);
 		return NULL;
 	}
@@ -142,9 +146,12 @@ read_node(Reading *reading, int depth, int *rows, uint32 *edge)
 	if (reading->reader->failed)
 		return "a tree is cut off";
 	for (int side = 0; side < 2; side++)
-		if ((problem = read_node(reading, depth + 1, &count[side], &edges[side])) != NULL)
+		if ((problem = read_node(reading, depth + 1, &count[side], &edges[side], &paths[side])) != NULL)
 			return problem;
 	memcpy(reading->forest->splits[place].edges, edges, sizeof(edges));
+	*path = 1.0 + (paths[0] * count[0] + paths[1] * count[1]) / ((double) count[0] + count[1]);
+	reading->forest->expected[place] = pyn_forest_expected(*path);
+	reading->forest->is_root[place] = depth == 0;
 	*rows = Min(count[0] + count[1], reading->sample_size + 1);
 	*edge = (uint32) (place - reading->start);
 	return NULL;
@@ -188,9 +195,10 @@ read_group(Reading *reading, int group, int trees)
 		const char *problem;
 		uint32		root;
 		int			rows;
+		double		path;
 
 		CHECK_FOR_INTERRUPTS();
-		if ((problem = read_node(reading, 0, &rows, &root)) != NULL)
+		if ((problem = read_node(reading, 0, &rows, &root, &path)) != NULL)
 			return problem;
 		if (reading->reader->failed)
 			return "a tree is cut off";
@@ -260,6 +268,8 @@ pyn_chain_open(PynReader *reader, int features, const PynForestShape *shape, Pyn
 	reading.capacity = pyn_reader_left(reader) / node_bytes + forest->groups;
 	forest->splits = pyn_new(Split, reading.capacity);
 	forest->terms = pyn_new(Term, reading.capacity * forest->more + 1);
+	forest->expected = pyn_new0(uint16, reading.capacity);
+	forest->is_root = pyn_new0(bool, reading.capacity);
 	reading.height = shape->splits == PYN_SPLITS_EXTENDED ? pyn_forest_height(shape->sample_size) : PYN_OBLIQUE_MAX_HEIGHT;
 	reading.sample_size = shape->sample_size;
 	for (int group = 0; group < forest->groups; group++)
@@ -271,6 +281,8 @@ pyn_chain_open(PynReader *reader, int features, const PynForestShape *shape, Pyn
 			return problem;
 	}
 	forest->splits = pyn_repalloc_huge(forest->splits, sizeof(Split) * reading.next);
+	forest->expected = pyn_repalloc_huge(forest->expected, sizeof(uint16) * reading.next);
+	forest->is_root = pyn_repalloc_huge(forest->is_root, sizeof(bool) * reading.next);
 	pfree(mean_paths);
 	*result = forest;
 	return NULL;
@@ -278,17 +290,24 @@ pyn_chain_open(PynReader *reader, int features, const PynForestShape *shape, Pyn
 
 /* ---------------------------------------------------------------- score */
 
+/* To which side a row goes at a node. */
+static inline bool
+goes_right(const Split *split, const Term *terms, int more, const float *x)
+{
+	float		sum = x[split->column] + split->ratio * x[split->second];
+
+	for (int i = 0; i < more; i++)
+		sum += terms[i].ratio * x[terms[i].column];
+	return sum >= split->threshold;
+}
+
 /* One step of a walk. */
 static inline uint64
 step(const Split *splits, const Term *terms, int more, uint64 walk, const float *x)
 {
 	Size		place = (uint16) walk;
-	const Split *split = &splits[place];
-	float		sum = x[split->column] + split->ratio * x[split->second];
 
-	for (int i = 0; i < more; i++)
-		sum += terms[place * more + i].ratio * x[terms[place * more + i].column];
-	return walk + split->edges[sum >= split->threshold];
+	return walk + splits[place].edges[goes_right(&splits[place], terms + place * more, more, x)];
 }
 
 /* LANES rows, whose features lie beside each other, through one group. */
@@ -411,5 +430,65 @@ pyn_chain_score_block(const PynChainForest *forest, const double *values, int st
 	}
 	for (int row = 0; row < rows; row++)
 		scores[row] = raw_score(forest, sums[row]);
+	pfree(x);
+}
+
+/*
+ * Shares what a split tells among its features by how far each one of them carries the row to its side.
+ */
+static void
+share_split(const PynChainForest *forest, Size place, bool right, double gain, const float *x, double *parts)
+{
+	const Split *split = &forest->splits[place];
+	const Term *terms = forest->terms + place * forest->more;
+	double		carried[PYN_FOREST_MAX_DIMENSIONS];
+	int			features[PYN_FOREST_MAX_DIMENSIONS];
+	double		sum = 0;
+
+	for (int i = 0; i < forest->more + 2; i++)
+	{
+		uint32		column = i == 0 ? split->column : i == 1 ? split->second : terms[i - 2].column;
+		double		ratio = i == 0 ? 1.0 : i == 1 ? split->ratio : terms[i - 2].ratio;
+
+		features[i] = (int) (column / LANES);
+		carried[i] = (right ? ratio : -ratio) * (double) x[column];
+		carried[i] = Max(carried[i], 0.0);
+		sum += carried[i];
+	}
+	for (int i = 0; i < forest->more + 2; i++)
+		parts[features[i]] += gain * (sum > 0 ? carried[i] / sum : 1.0 / (forest->more + 2));
+}
+
+/*
+ * pyn_chain_contribute adds to each feature's part by how much its splits, in units of PYN_EXPECTED_UNIT, shorten the row's paths.
+ */
+void
+pyn_chain_contribute(const PynChainForest *forest, const double *row, double *parts)
+{
+	float	   *x = pyn_new(float, (Size) forest->features * LANES);
+
+	for (int feature = 0; feature < forest->features; feature++)
+		x[feature * LANES] = pyn_forest_scaled(row[feature], forest->centres[feature], forest->factors[feature]);
+	for (int group = 0; group < forest->groups; group++)
+	{
+		Size		start = forest->starts[group];
+		uint64		walk = forest->roots[group];
+
+		while ((uint16) walk != 0)
+		{
+			Size		place = start + (uint16) walk;
+			bool		right = goes_right(&forest->splits[place], forest->terms + place * forest->more, forest->more, x);
+			uint64		next = walk + forest->splits[place].edges[right];
+			double		before = forest->expected[place];
+			double		added = (double) ((next >> 16) - (walk >> 16)) / PATH_UNIT * PYN_EXPECTED_UNIT;
+			bool		is_leaf = (uint16) next == 0 || forest->is_root[start + (uint16) next];
+
+			/* An edge to a leaf has all that is left to go, its own step among it. */
+			if (!is_leaf)
+				added += forest->expected[start + (uint16) next];
+			share_split(forest, place, right, before - added, x, parts);
+			walk = next;
+		}
+	}
 	pfree(x);
 }

@@ -32,6 +32,7 @@ struct PynPlainForest
 	int			groups;			/* of LANES trees; the last is filled up with trees whose paths are 0 */
 	uint64	   *nodes;			/* per group 2^height × LANES words, the first LANES unused */
 	uint32	   *paths;			/* per group 2^height × LANES leaves */
+	uint16	   *expected;		/* as nodes, leaves after them: what rows of the sample still have to go there */
 	PynBulkForest *bulk;		/* the same for many rows; NULL: they walk, too */
 };
 
@@ -187,14 +188,17 @@ typedef struct Reading
 	const double *mean_paths;	/* c(n) for n up to sample_size */
 	uint64	   *nodes;			/* of the tree's lane: every LANES-th word is its */
 	uint32	   *paths;
+	uint16	   *expected;
 } Reading;
 
 static const char *
-read_node(Reading *reading, uint32 place, int depth, int *rows)
+read_node(Reading *reading, uint32 place, int depth, int *rows, double *path)
 {
 	uint16		feature = pyn_read_u16(reading->reader);
 	int			left_rows;
 	int			right_rows;
+	double		left_path;
+	double		right_path;
 	const char *problem;
 
 	if (reading->reader->failed)
@@ -206,11 +210,14 @@ read_node(Reading *reading, uint32 place, int depth, int *rows)
 
 		if (count == 0 || count > reading->sample_size)
 			return "a leaf has an impossible number of rows";
+		*path = reading->mean_paths[count];
 		for (int level = depth; level < reading->height; level++)
 		{
 			reading->nodes[leaf * LANES] = NODE(0, INT32_MIN);
+			reading->expected[leaf * LANES] = pyn_forest_expected(*path);
 			leaf = 2 * leaf + 1;
 		}
+		reading->expected[leaf * LANES] = pyn_forest_expected(*path);
 		reading->paths[(leaf - (1 << reading->height)) * LANES] =
 			(uint32) ((depth + reading->mean_paths[count]) * PATH_UNIT + 0.5);
 		*rows = count;
@@ -221,10 +228,12 @@ read_node(Reading *reading, uint32 place, int depth, int *rows)
 	if (feature >= reading->features)
 		return "a tree splits a feature that there is not";
 	reading->nodes[place * LANES] = NODE(feature, (int32) pyn_read_u32(reading->reader));
-	if ((problem = read_node(reading, 2 * place, depth + 1, &left_rows)) != NULL ||
-		(problem = read_node(reading, 2 * place + 1, depth + 1, &right_rows)) != NULL)
+	if ((problem = read_node(reading, 2 * place, depth + 1, &left_rows, &left_path)) != NULL ||
+		(problem = read_node(reading, 2 * place + 1, depth + 1, &right_rows, &right_path)) != NULL)
 		return problem;
 	*rows = left_rows + right_rows;
+	*path = 1.0 + (left_path * left_rows + right_path * right_rows) / ((double) left_rows + right_rows);
+	reading->expected[place * LANES] = pyn_forest_expected(*path);
 	return NULL;
 }
 
@@ -256,6 +265,7 @@ pyn_plain_open(PynReader *reader, int features, const PynForestShape *shape, Pyn
 	forest->groups = (shape->trees + LANES - 1) / LANES;
 	forest->nodes = pyn_new0(uint64, (Size) forest->groups * LANES << forest->height);
 	forest->paths = pyn_new0(uint32, (Size) forest->groups * LANES << forest->height);
+	forest->expected = pyn_new0(uint16, (Size) forest->groups * LANES * 2 << forest->height);
 
 	reading.height = forest->height;
 	reading.sample_size = shape->sample_size;
@@ -263,11 +273,13 @@ pyn_plain_open(PynReader *reader, int features, const PynForestShape *shape, Pyn
 	{
 		const char *problem;
 		int			rows;
+		double		path;
 
 		CHECK_FOR_INTERRUPTS();
 		reading.nodes = forest->nodes + ((Size) (tree / LANES * LANES) << forest->height) + tree % LANES;
 		reading.paths = forest->paths + ((Size) (tree / LANES * LANES) << forest->height) + tree % LANES;
-		if ((problem = read_node(&reading, 1, 0, &rows)) != NULL)
+		reading.expected = forest->expected + ((Size) (tree / LANES * LANES * 2) << forest->height) + tree % LANES;
+		if ((problem = read_node(&reading, 1, 0, &rows, &path)) != NULL)
 			return problem;
 		if (rows != shape->sample_size)
 			return "a tree's leaves do not add up to its sample";
@@ -328,6 +340,35 @@ pyn_plain_score_row(const PynPlainForest *forest, const double *row)
 	if (keys != few_keys)
 		pfree(keys);
 	return raw_score(forest, sum);
+}
+
+/*
+ * pyn_plain_contribute adds to each feature's part by how much its splits, in units of PYN_EXPECTED_UNIT, shorten the row's paths.
+ */
+void
+pyn_plain_contribute(const PynPlainForest *forest, const double *row, double *parts)
+{
+	int32	   *keys = pyn_new(int32, forest->features);
+
+	for (int feature = 0; feature < forest->features; feature++)
+		keys[feature] = pyn_order_key(row[feature] - forest->centres[feature]);
+	for (int tree = 0; tree < forest->groups * LANES; tree++)
+	{
+		const uint64 *nodes = forest->nodes + ((Size) (tree / LANES * LANES) << forest->height) + tree % LANES;
+		const uint16 *expected = forest->expected + ((Size) (tree / LANES * LANES * 2) << forest->height) + tree % LANES;
+		Size		place = 1;
+
+		for (int level = 0; level < forest->height; level++)
+		{
+			uint64		node = nodes[place * LANES];
+			Size		next = 2 * place + (keys[(uint32) node] >= (int32) (node >> 32));
+
+			if ((int32) (node >> 32) != INT32_MIN)
+				parts[(uint32) node] += (double) expected[place * LANES] - expected[next * LANES] - PYN_EXPECTED_UNIT;
+			place = next;
+		}
+	}
+	pfree(keys);
 }
 
 /* Sums the paths of rows that walk one after the other through one group of trees, then the next. */

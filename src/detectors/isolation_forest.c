@@ -37,6 +37,7 @@ static const PynParameter parameters[PYN_FOREST_SETTINGS] = {
 
 typedef struct Forest
 {
+	int			features;
 	PynPlainForest *plain;		/* one of the two */
 	PynChainForest *chain;
 } Forest;
@@ -84,6 +85,7 @@ forest_open(PynReader *reader, int features, void **state)
 		return "a forest has an impossible number of trees";
 	if (sample_size < 2 || sample_size > (1 << PYN_FOREST_MAX_HEIGHT))
 		return "a forest has an impossible sample size";
+	forest->features = features;
 	*state = forest;
 	if (splits == PYN_SPLITS_PLAIN)
 		return pyn_plain_open(reader, features, &shape, &forest->plain);
@@ -110,6 +112,22 @@ forest_score_block(const void *state, const double *values, int stride, int rows
 		pyn_chain_score_block(forest->chain, values, stride, rows, scores);
 }
 
+/*
+ * Each split of a row's paths shortens or lengthens what is left to go, against what was expected before it; a feature's part is
+ * the sum of what its splits shorten.
+ */
+static void
+forest_contribute(const void *state, const double *row, double *contributions)
+{
+	const Forest *forest = state;
+
+	memset(contributions, 0, sizeof(double) * forest->features);
+	if (forest->plain != NULL)
+		pyn_plain_contribute(forest->plain, row, contributions);
+	else
+		pyn_chain_contribute(forest->chain, row, contributions);
+}
+
 const PynDetector pyn_isolation_forest = {
 	.name = "isolation_forest",
 	.description = "random splits isolate odd rows sooner; any number of columns, no distances, no scaling",
@@ -121,4 +139,5 @@ const PynDetector pyn_isolation_forest = {
 	.open = forest_open,
 	.score_row = forest_score_row,
 	.score_block = forest_score_block,
+	.contribute = forest_contribute,
 };
