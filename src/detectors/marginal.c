@@ -230,9 +230,12 @@ read_knots(PynReader *reader, double total, Knot *knots, int count)
 }
 
 /*
- * pyn_distribution_open reads a distribution and makes a curve of it.  Past its ends the share beyond is that of half a
- * row.  Between two knots the part runs from that right of the one, where F is what it is at the knot and G is that of
- * what lies past it, to that left of the other.
+ * pyn_distribution_open reads a distribution and makes a curve of it.  Between two knots the part runs from that right of
+ * the one, where F is what it is at the knot and G is that of what lies past it, to that left of the other.
+ *
+ * A row that was fitted from counts itself in both shares, a new one is in none of them: it counts half a row in each, past
+ * the ends, too.  The r-th of n new rows then has (r - 1/2)/n where one of those fitted has between (r - 1)/n and r/n, so the
+ * former do not look odder than the latter, from which p-values are learnt.
  */
 const char *
 pyn_distribution_open(PynReader *reader, PynTailPart part, PynCurve *curve)
@@ -242,6 +245,7 @@ pyn_distribution_open(PynReader *reader, PynTailPart part, PynCurve *curve)
 	uint32		count = pyn_read_u32(reader);
 	int			skew = (int) skew_code - 1;
 	int			last = (int) count - 1;
+	double		half;
 	Knot	   *knots;
 	const char *problem;
 
@@ -252,6 +256,7 @@ pyn_distribution_open(PynReader *reader, PynTailPart part, PynCurve *curve)
 	pyn_curve_init(curve, (int) count);
 	if (count == 0)
 		return NULL;
+	half = 0.5 / total;
 	knots = pyn_new(Knot, count);
 	problem = read_knots(reader, total, knots, (int) count);
 	if (problem != NULL)
@@ -262,7 +267,8 @@ pyn_distribution_open(PynReader *reader, PynTailPart part, PynCurve *curve)
 		double		above = Max(knots[i + 1].from, 1.0 - knots[i].up_to);
 
 		pyn_curve_set(curve, i, knots[i].value, part(knots[i].up_to, knots[i].from, skew),
-					  part(knots[i].up_to, above, skew), part(below, knots[i + 1].from, skew), knots[i + 1].value);
+					  part(knots[i].up_to + half, above + half, skew), part(below + half, knots[i + 1].from + half, skew),
+					  knots[i + 1].value);
 	}
 	pyn_curve_set_end(curve, last, knots[last].value, part(knots[last].up_to, knots[last].from, skew),
 					  part(1.0, 0.5 / total, skew));

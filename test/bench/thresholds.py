@@ -15,7 +15,7 @@ import math
 import numpy
 import psycopg2
 
-NEW_ROWS = 10000
+NEW_ROWS = 5000
 SHARES = (0.01, 0.05)
 
 
