@@ -352,7 +352,12 @@ write_clusters(const PynTraining *training, const PynScaling *scaling, const dou
 	{
 		pyn_write_f64(writer, sorted[i]);
 		for (int feature = 0; feature < features; feature++)
-			pyn_write_f64(writer, centres[(Size) order[i] * features + feature]);
+		{
+			double		centre = centres[(Size) order[i] * features + feature];
+
+			/* A mean of values that are all cut may lie past the cut by rounding. */
+			pyn_write_f64(writer, Max(Min(centre, PYN_MOST_SCALED), -PYN_MOST_SCALED));
+		}
 	}
 	pfree(row);
 }
