@@ -171,11 +171,11 @@ Datum
 pyn_data_science_set_anomaly_status(PG_FUNCTION_ARGS)
 {
 	static PynStatement update_anomaly = PYN_STATEMENT(
-		"WITH before AS (SELECT id, owner, status FROM pynomaly_data_science.anomaly "
+		"WITH before AS (SELECT id, owner, status, label FROM pynomaly_data_science.anomaly "
 		"WHERE id = $1 AND pg_has_role($2, owner, 'USAGE') FOR UPDATE), "
 		"changed AS (UPDATE pynomaly_data_science.anomaly a SET status = $3 FROM before b WHERE a.id = b.id) "
-		"INSERT INTO pynomaly_data_science.anomaly_history (anomaly, changed_at, owner, changed_by, status_before, status, note) "
-		"SELECT id, clock_timestamp(), owner, $4, status, $3, $5 FROM before",
+		"INSERT INTO pynomaly_data_science.anomaly_history (anomaly, changed_at, owner, changed_by, status_before, status, note, label_before, label) "
+		"SELECT id, clock_timestamp(), owner, $4, status, $3, $5, label, label FROM before",
 		INT8OID, OIDOID, TEXTOID, TEXTOID, TEXTOID);
 	Jsonb	   *arguments = PG_GETARG_JSONB_P(0);
 	int64		anomaly = pyn_json_get_integer(arguments, "anomaly", 0);

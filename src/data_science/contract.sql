@@ -56,6 +56,11 @@ CREATE FUNCTION pynomaly_data_science.set_anomaly_status(arguments jsonb) RETURN
 REVOKE ALL ON FUNCTION pynomaly_data_science.set_anomaly_status(jsonb) FROM PUBLIC;
 COMMENT ON FUNCTION pynomaly_data_science.set_anomaly_status(jsonb) IS 'gives an anomaly another status and keeps who did and why';
 
+CREATE FUNCTION pynomaly_data_science.feedback(arguments jsonb) RETURNS jsonb
+    LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'pyn_data_science_feedback';
+REVOKE ALL ON FUNCTION pynomaly_data_science.feedback(jsonb) FROM PUBLIC;
+COMMENT ON FUNCTION pynomaly_data_science.feedback(jsonb) IS 'labels an anomaly and has the model that found it learn from that';
+
 CREATE FUNCTION pynomaly_data_science.discard_dataset_version(arguments jsonb) RETURNS jsonb
     LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'pyn_data_science_discard_dataset_version';
 REVOKE ALL ON FUNCTION pynomaly_data_science.discard_dataset_version(jsonb) FROM PUBLIC;
@@ -127,6 +132,12 @@ SELECT pynomaly_kernel.register_service('data_science', '1.0', '{
             "arguments": {"type": "object", "additionalProperties": false, "required": ["anomaly", "status"], "properties": {
                 "anomaly": {"type": "integer"}, "status": {"type": "string"}, "note": {"type": "string"}}},
             "result": {"type": "null"}},
+        "feedback": {"kind": "unary", "changes_state": true, "idempotent": true, "deadline": "10 minutes",
+            "arguments": {"type": "object", "additionalProperties": false, "required": ["anomaly"], "properties": {
+                "anomaly": {"type": "integer"}, "label": {"type": "string"}, "note": {"type": "string"}}},
+            "result": {"type": "object", "required": ["anomaly", "label", "status", "learned"], "properties": {
+                "anomaly": {"type": "integer"}, "label": {"type": ["string", "null"]}, "status": {"type": "string"},
+                "learned": {"type": ["object", "null"]}}}},
         "discard_dataset_version": {"kind": "unary", "changes_state": true, "idempotent": true,
             "arguments": {"type": "object", "additionalProperties": false, "required": ["request"], "properties": {
                 "request": {"type": "string", "format": "uuid"}}},
@@ -138,4 +149,4 @@ SELECT pynomaly_kernel.register_service('data_science', '1.0', '{
     "publishes": ["data_science.dataset_processed.v1", "data_science.detection_completed.v1", "data_science.detection_failed.v1",
                   "data_science.anomaly_detected.v1"],
     "consumes": ["gateway.detection_requested.v1", "mlops.model_ready.v1"],
-    "calls": ["mlops.get_model"]}');
+    "calls": ["mlops.get_model", "mlops.learn"]}');

@@ -75,8 +75,8 @@ static void
 insert_anomalies(const PynDataset *dataset, int64 detection, const Judged *judged)
 {
 	static PynStatement insert = PYN_STATEMENT(
-		"INSERT INTO pynomaly_data_science.anomaly (detection, owner, key, score, p_value, severity, reasons, detected_at) "
-		"SELECT $1, $2, key, score, p_value, severity, reasons, now() FROM pynomaly_flagged",
+		"INSERT INTO pynomaly_data_science.anomaly (detection, owner, key, score, p_value, severity, reasons, evidence, detected_at) "
+		"SELECT $1, $2, key, score, p_value, severity, reasons, evidence, now() FROM pynomaly_flagged",
 		INT8OID, REGROLEOID);
 	EphemeralNamedRelationData flagged = {
 		.md.name = "pynomaly_flagged",.md.tupdesc = judged->type,.md.enrtype = ENR_NAMED_TUPLESTORE,

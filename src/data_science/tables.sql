@@ -73,10 +73,14 @@ CREATE TABLE pynomaly_data_science.anomaly (
     severity text NOT NULL,
     reasons jsonb,
     status text NOT NULL DEFAULT 'open' CHECK (status IN ('open', 'acknowledged', 'resolved', 'ignored', 'false_alarm')),
-    detected_at timestamptz NOT NULL
+    detected_at timestamptz NOT NULL,
+    evidence jsonb,
+    label text CHECK (label IN ('anomaly', 'false_alarm'))
 );
 COMMENT ON TABLE pynomaly_data_science.anomaly IS 'flagged rows of detections, kept for pynomaly.data_science_retention';
 COMMENT ON COLUMN pynomaly_data_science.anomaly.key IS 'of the row, as detect gives it';
+COMMENT ON COLUMN pynomaly_data_science.anomaly.evidence IS 'the row''s raw score, and its members'' where the model weighs them: what the model can learn from a label; no values of the row';
+COMMENT ON COLUMN pynomaly_data_science.anomaly.label IS 'the last one that somebody gave with pynomaly.feedback; who, when and why is in anomaly_history';
 COMMENT ON COLUMN pynomaly_data_science.anomaly.status IS 'open until somebody says otherwise with pynomaly.set_anomaly_status';
 CREATE INDEX anomaly_detection_idx ON pynomaly_data_science.anomaly (detection);
 CREATE INDEX anomaly_detected_at_idx ON pynomaly_data_science.anomaly (detected_at);
@@ -91,9 +95,11 @@ CREATE TABLE pynomaly_data_science.anomaly_history (
     status_before text NOT NULL,
     status text NOT NULL,
     note text,
+    label_before text,
+    label text,
     PRIMARY KEY (anomaly, changed_at)
 );
-COMMENT ON TABLE pynomaly_data_science.anomaly_history IS 'who gave an anomaly which status, and why';
+COMMENT ON TABLE pynomaly_data_science.anomaly_history IS 'who gave an anomaly which status and label, and why';
 SELECT pg_catalog.pg_extension_config_dump('pynomaly_data_science.anomaly_history', '');
 
 ALTER TABLE pynomaly_data_science.dataset ENABLE ROW LEVEL SECURITY;
@@ -114,7 +120,7 @@ COMMENT ON POLICY own ON pynomaly_data_science.anomaly_history IS 'rows of one''
 
 CREATE VIEW pynomaly_data_science.found_anomaly WITH (security_invoker = true, security_barrier = true) AS
     SELECT a.id, s.source, a.key, a.score, a.p_value, a.severity, a.reasons, a.status, a.detected_at,
-        d.model_name, d.model_version, d.request, a.detection
+        d.model_name, d.model_version, d.request, a.detection, a.label
     FROM pynomaly_data_science.anomaly a
         JOIN pynomaly_data_science.detection d ON d.id = a.detection
         JOIN pynomaly_data_science.dataset s ON s.id = d.dataset;

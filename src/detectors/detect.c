@@ -192,6 +192,7 @@ pyn_detect_flagged(Oid relation, ArrayType *key, const PynModel *model, bool exp
 		.model = model,
 		.explain = explained ? PYN_EXPLAIN_FLAGGED : PYN_EXPLAIN_NONE,
 		.flagged_only = true,
+		.with_evidence = true,
 		.limit = limit
 	};
 

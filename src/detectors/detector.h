@@ -67,6 +67,19 @@ typedef struct PynPart
 	double		share;			/* not negative */
 } PynPart;
 
+/* Of a detector whose score is the mean of its members' by weights that can be changed afterwards. */
+typedef struct PynWeighing
+{
+	/* Says the weights, up to PYN_MAX_MEMBERS, and returns how many; 0: this one combines in another way. */
+	int			(*weights) (const void *state, double *weights);
+
+	/* The members' scores of a block of rows: scores[member * rows + row]. */
+	void		(*scores) (const void *state, const double *values, int stride, int rows, double *scores);
+
+	/* Appends the parameters with other weights; they are those that were opened. */
+	void		(*reweigh) (const uint8 *parameters, Size length, const double *weights, PynWriter *writer);
+} PynWeighing;
+
 typedef struct PynDetector
 {
 	const char *name;
@@ -104,6 +117,8 @@ typedef struct PynDetector
 	/* Its plan may name members; and whether it uses their weights. */
 	bool		combines;
 	bool		(*weighs) (const PynPlan *plan);
+
+	const PynWeighing *weighing;	/* NULL: it has no such weights */
 
 	/* What it has chosen by itself and why, as text in the current memory context; NULL: it makes no choices. */
 	char	   *(*decisions) (const void *state);

@@ -170,17 +170,26 @@ ensemble_score_row(const void *state, const double *row)
 	return combine(ensemble, scores);
 }
 
+/* scores[member * rows + row] */
+static void
+ensemble_member_scores(const void *state, const double *values, int stride, int rows, double *scores)
+{
+	const Ensemble *ensemble = state;
+
+	for (int i = 0; i < ensemble->count; i++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		pyn_member_block(&ensemble->members[i], ensemble->scale, values, stride, rows, scores + (Size) i * rows);
+	}
+}
+
 static void
 ensemble_score_block(const void *state, const double *values, int stride, int rows, double *scores)
 {
 	const Ensemble *ensemble = state;
 	double	   *all = pyn_new(double, (Size) ensemble->count * rows);
 
-	for (int i = 0; i < ensemble->count; i++)
-	{
-		CHECK_FOR_INTERRUPTS();
-		pyn_member_block(&ensemble->members[i], ensemble->scale, values, stride, rows, all + (Size) i * rows);
-	}
+	ensemble_member_scores(state, values, stride, rows, all);
 	for (int row = 0; row < rows; row++)
 	{
 		double		own[PYN_MAX_MEMBERS];
@@ -229,6 +238,39 @@ ensemble_weighs(const PynPlan *plan)
 	return plan->settings[SETTING_COMBINE] == AVERAGE;
 }
 
+static int
+ensemble_weights(const void *state, double *weights)
+{
+	const Ensemble *ensemble = state;
+
+	for (int i = 0; i < ensemble->count; i++)
+		weights[i] = ensemble->members[i].weight;
+	return ensemble->combination == AVERAGE ? ensemble->count : 0;
+}
+
+static void
+ensemble_reweigh(const uint8 *parameters, Size length, const double *weights, PynWriter *writer)
+{
+	PynReader	reader;
+	Size		origin = writer->length;
+	int			count;
+
+	pyn_write_bytes(writer, parameters, length);
+	pyn_reader_init(&reader, parameters, length);
+	(void) pyn_read_bytes(&reader, 3);
+	count = pyn_read_u8(&reader);
+	for (int i = 0; i < count; i++)
+	{
+		Size		place = pyn_member_skip(&reader);
+		uint64		bits;
+
+		memcpy(&bits, &weights[i], sizeof(bits));
+		pyn_write_u64_at(writer, origin + place, bits);
+	}
+}
+
+static const PynWeighing weighing = {ensemble_weights, ensemble_member_scores, ensemble_reweigh};
+
 const PynDetector pyn_ensemble = {
 	.name = "ensemble",
 	.description = "several detectors' scores as one; options.members names them, each with its own options and a weight",
@@ -242,4 +284,5 @@ const PynDetector pyn_ensemble = {
 	.parts = ensemble_parts,
 	.combines = true,
 	.weighs = ensemble_weighs,
+	.weighing = &weighing,
 };

@@ -93,6 +93,22 @@ pyn_member_read(PynReader *reader, int features, int nesting, PynMember *member)
 	return NULL;
 }
 
+Size
+pyn_member_skip(PynReader *reader)
+{
+	PynCalibration *calibration = palloc0(sizeof(PynCalibration));
+	char		name[64];
+	Size		place;
+
+	(void) pyn_read_text(reader, name, sizeof(name));
+	place = reader->position;
+	(void) pyn_read_f64(reader);
+	(void) pyn_calibration_read(calibration, reader);
+	(void) pyn_read_bytes(reader, pyn_read_u32(reader));
+	pfree(calibration);
+	return place;
+}
+
 /* The standard normal quantile of 1 - p; far out by its asymptote, joined without a step. */
 static double
 gaussian_rank(const PynCalibration *calibration, double raw)

@@ -30,6 +30,9 @@ extern void pyn_member_fit(const PynTraining *training, const PynPlan *plan, int
 /* Reads and validates a member in which ensembles may be nested `nesting` deep. */
 extern const char *pyn_member_read(PynReader *reader, int features, int nesting, PynMember *member);
 
+/* Passes over a member that was read before, and gives the place of its weight. */
+extern Size pyn_member_skip(PynReader *reader);
+
 /* Scores on the common scale: finite, rising strictly with the member's raw score. */
 extern double pyn_common_score(const PynMember *member, PynCommonScale scale, double raw);
 extern double pyn_member_row(const PynMember *member, PynCommonScale scale, const double *row);

@@ -114,6 +114,7 @@ typedef struct PynModel
 	int64		(*zone_offset) (const void *zone, int64 unix_seconds);
 	const void *zone;
 	Size		parameter_bytes;
+	const uint8 *parameters;	/* the detector's bytes, where they were read: as long as these are there */
 } PynModel;
 
 /* What a row's score means. */
@@ -167,12 +168,14 @@ extern const char *pyn_model_fit(const PynSketch *sketch, const PynFitOptions *o
 								 PynWriter *writer);
 extern void pyn_override_threshold(PynModel *model, double contamination, double threshold);	/* NaN: stays */
 extern double pyn_threshold_score(const PynModel *model);
+
+/* The rows that a model was fitted from, out of its sketch; false if this is another one. */
+extern bool pyn_training_again(PynModel *model, const PynSketch *sketch, PynTraining *training);
 extern PynVerdict pyn_judge(const PynModel *model, double raw);
 extern bool pyn_all_missing(const PynModel *model, const PynCell *cells, int stride);
 
 /* model_format.c */
-extern void pyn_model_write_head(const PynModel *model, PynWriter *writer);
-extern void pyn_model_finish(PynWriter *writer, Size origin);
+extern void pyn_model_write(const PynModel *model, const uint8 *parameters, Size length, PynWriter *writer);
 extern const char *pyn_model_read(const void *data, Size length, PynModel **model);
 
 /* suppression.c */

@@ -69,6 +69,23 @@ make_training(const PynModel *model, const PynSketch *sketch, PynTraining *train
 	pfree(row_values);
 }
 
+bool
+pyn_training_again(PynModel *model, const PynSketch *sketch, PynTraining *training)
+{
+	for (int i = 0; i < model->column_count; i++)
+	{
+		int			origin = 0;
+
+		while (origin < sketch->column_count && strcmp(sketch->columns[origin].name, model->columns[i].name) != 0)
+			origin++;
+		if (origin == sketch->column_count || sketch->columns[origin].kind != model->columns[i].kind)
+			return false;
+		model->columns[i].origin = origin;
+	}
+	make_training(model, sketch, training);
+	return training->rows > 0;
+}
+
 /*
  * Learns from which raw score on rows are flagged, where the user's rule wants that.  The contamination is then the p-value
  * there: by it severities are graded.
@@ -118,7 +135,6 @@ pyn_model_fit(const PynSketch *sketch, const PynFitOptions *options, PynModel **
 	PynTraining training = {.seed = options->seed};
 	PynWriter	parameters;
 	PynReader	reader;
-	Size		origin = writer->length;
 	const char *problem;
 
 	*result = model;
@@ -156,12 +172,7 @@ pyn_model_fit(const PynSketch *sketch, const PynFitOptions *options, PynModel **
 	model->parameter_bytes = parameters.length;
 	calibrate(model, &options->rule, &training);
 
-	pyn_model_write_head(model, writer);
-	pyn_calibration_write(&model->calibration, writer);
-	pyn_write_u32(writer, (uint32) parameters.length);
-	pyn_write_bytes(writer, parameters.data, parameters.length);
-	pyn_rules_write(model, writer);
-	pyn_model_finish(writer, origin);
+	pyn_model_write(model, parameters.data, parameters.length, writer);
 	pfree(parameters.data);
 	pfree((void *) training.values);
 	pfree((void *) training.weights);

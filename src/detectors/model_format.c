@@ -42,11 +42,9 @@ write_feature(const PynFeature *feature, PynWriter *writer)
 	}
 }
 
-/*
- * pyn_model_write_head appends everything but calibration and parameters.
- */
-void
-pyn_model_write_head(const PynModel *model, PynWriter *writer)
+/* Everything but calibration, parameters and rules. */
+static void
+write_head(const PynModel *model, PynWriter *writer)
 {
 	pyn_write_u32(writer, PYN_MODEL_MAGIC);
 	pyn_write_u16(writer, PYN_MODEL_VERSION);
@@ -75,13 +73,20 @@ pyn_model_write_head(const PynModel *model, PynWriter *writer)
 }
 
 /*
- * pyn_model_finish puts the digest into a model whose bytes begin at `origin` and are complete.
+ * pyn_model_write appends a model with these parameters of its detector.
  */
 void
-pyn_model_finish(PynWriter *writer, Size origin)
+pyn_model_write(const PynModel *model, const uint8 *parameters, Size length, PynWriter *writer)
 {
-	PynDigest	digest = pyn_digest(writer->data + origin + PYN_MODEL_BODY, writer->length - origin - PYN_MODEL_BODY);
+	Size		origin = writer->length;
+	PynDigest	digest;
 
+	write_head(model, writer);
+	pyn_calibration_write(&model->calibration, writer);
+	pyn_write_u32(writer, (uint32) length);
+	pyn_write_bytes(writer, parameters, length);
+	pyn_rules_write(model, writer);
+	digest = pyn_digest(writer->data + origin + PYN_MODEL_BODY, writer->length - origin - PYN_MODEL_BODY);
 	pyn_write_u64_at(writer, origin + PYN_MODEL_DIGEST, digest.low);
 	pyn_write_u64_at(writer, origin + PYN_MODEL_DIGEST + 8, digest.high);
 }
@@ -302,6 +307,7 @@ pyn_model_read(const void *data, Size length, PynModel **result)
 	if (parameters.failed || pyn_reader_left(&parameters) > 0)
 		return "its parameters have the wrong length";
 	model->parameter_bytes = parameter_length;
+	model->parameters = bytes;
 	*result = model;
 	return NULL;
 }

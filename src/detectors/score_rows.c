@@ -20,6 +20,7 @@
 #include "utils/tuplesort.h"
 #include "utils/typcache.h"
 
+#include "detectors/feedback.h"
 #include "detectors/score_rows.h"
 
 #define ROW_MEMORY (64 * 1024)	/* what reading values may take before it is freed */
@@ -37,7 +38,7 @@ enum
 	RESULT_SEVERITY,
 	RESULT_REASONS,
 	RESULT_STATE,
-	RESULT_ROW					/* of flagged rows only */
+	RESULT_ROW					/* or evidence; of flagged rows only */
 };
 
 typedef struct Work
@@ -204,6 +205,37 @@ tie_breaker(const Work *work, int64 row_number)
 	return has_key ? (int64) hash : row_number;
 }
 
+/* The row of the block that rules or evidence are about. */
+static void
+take_features(const Work *work, int row)
+{
+	for (int i = 0; i < work->model->feature_count; i++)
+		work->row_features[i] = work->features[(Size) i * PYN_SCORE_BLOCK + row];
+}
+
+/* What feedback needs of a flagged row: its raw score, and its members' where the model weighs them.  No values. */
+static Datum
+make_evidence(const Work *work, int row)
+{
+	double		numbers[PYN_MAX_MEMBERS];
+	int			members = pyn_weights(work->model, numbers);
+	PynJson		json = {0};
+
+	pyn_json_open_object(&json, NULL);
+	pyn_json_number(&json, "raw", work->raw[row]);
+	if (members > 0)
+	{
+		take_features(work, row);
+		pyn_member_scores(work->model, work->row_features, numbers);
+		pyn_json_open_array(&json, "members");
+		for (int i = 0; i < members; i++)
+			pyn_json_number(&json, NULL, numbers[i]);
+		pyn_json_close_array(&json);
+	}
+	pyn_json_close_object(&json);
+	return JsonbPGetDatum(JsonbValueToJsonb(json.result));
+}
+
 /* Rules of suppression are looked at where a row would be flagged. */
 static PynVerdict
 judge(const Work *work, int row)
@@ -213,8 +245,7 @@ judge(const Work *work, int row)
 
 	if (verdict.is_anomaly && model->rule_count > 0)
 	{
-		for (int i = 0; i < model->feature_count; i++)
-			work->row_features[i] = work->features[(Size) i * PYN_SCORE_BLOCK + row];
+		take_features(work, row);
 		pyn_suppress(model, work->row_features, &verdict);
 	}
 	return verdict;
@@ -265,8 +296,8 @@ write_row(Work *work, int row, bool is_missing)
 		tuplestore_putvalues(work->result, work->result_type, values, nulls);
 		return;
 	}
-	nulls[RESULT_ROW] = !scoring->with_row;
-	values[RESULT_ROW] = scoring->with_row ? make_row(work) : (Datum) 0;
+	nulls[RESULT_ROW] = !scoring->with_row && !scoring->with_evidence;
+	values[RESULT_ROW] = scoring->with_row ? make_row(work) : scoring->with_evidence ? make_evidence(work, row) : (Datum) 0;
 	all_values[0] = Float8GetDatum(verdict.raw);
 	all_values[1] = Int64GetDatum(tie_breaker(work, row_number));
 	ExecClearTuple(work->sort_slot);
@@ -380,7 +411,7 @@ pyn_flagged_type(void)
 	TupleDescInitEntry(type, RESULT_SEVERITY + 1, "severity", TEXTOID, -1, 0);
 	TupleDescInitEntry(type, RESULT_REASONS + 1, "reasons", JSONBOID, -1, 0);
 	TupleDescInitEntry(type, RESULT_STATE + 1, "state", TEXTOID, -1, 0);
-	TupleDescInitEntry(type, RESULT_ROW + 1, "row", JSONBOID, -1, 0);
+	TupleDescInitEntry(type, RESULT_ROW + 1, "evidence", JSONBOID, -1, 0);
 	return type;
 }
 

@@ -20,6 +20,7 @@ typedef struct PynScoring
 	PynExplain	explain;
 	bool		flagged_only;	/* flagged rows, worst first */
 	bool		with_row;		/* each of those with its row as jsonb */
+	bool		with_evidence;	/* or with what feedback.c needs of its scores */
 	int64		limit;			/* of those; negative: all */
 } PynScoring;
 
@@ -33,7 +34,7 @@ typedef struct PynScored
 /* Reads the source (once more) and fills the store. Between SPI_connect and SPI_finish. */
 extern PynScored pyn_score_rows(const PynScoring *scoring, Tuplestorestate *store, TupleDesc type);
 
-/* The row type of pynomaly.anomalies, which a store of flagged rows has. */
+/* The row type of a store of flagged rows: that of pynomaly.anomalies, with evidence in the place of the row. */
 extern TupleDesc pyn_flagged_type(void);
 
 /*

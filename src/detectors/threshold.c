@@ -40,6 +40,7 @@ static const char *const method_names[] = {
 	[PYN_THRESHOLD_TAIL] = "tail",
 	[PYN_THRESHOLD_BUDGET] = "budget",
 	[PYN_THRESHOLD_DETECTOR] = "detector",
+	[PYN_THRESHOLD_FEEDBACK] = "feedback",
 };
 
 const char *
@@ -79,8 +80,8 @@ number_of(int64 rank)
 }
 
 /* The next larger number. */
-static double
-after(double number)
+double
+pyn_raw_after(double number)
 {
 	return number < MOST_RAW ? number_of(rank_of(number + 0.0) + 1) : number;
 }
@@ -158,7 +159,7 @@ tukey_fence(const PynThresholdRule *rule, const Scores *scores, char *reason)
 	}
 	snprintf(reason, PYN_THRESHOLD_REASON, "past the third quartile + %g x the interquartile range of the training rows' %s",
 			 rule->multiplier, logs ? "logarithms of raw scores" : "raw scores");
-	return after(fence);
+	return pyn_raw_after(fence);
 }
 
 static double
@@ -188,7 +189,7 @@ mad_fence(const PynThresholdRule *rule, const Scores *scores, char *reason)
 	pfree(deviations);
 	snprintf(reason, PYN_THRESHOLD_REASON, "past the median + %g x the %s absolute deviation of the training rows' raw scores, "
 			 "scaled to a normal distribution's standard deviation", rule->multiplier, mean ? "mean" : "median");
-	return after(median + rule->multiplier * scale);
+	return pyn_raw_after(median + rule->multiplier * scale);
 }
 
 /* The first place of the highest rows that make up the top share, at least `least` rows, but not all. */
@@ -208,7 +209,7 @@ largest_gap(const Scores *scores, char *reason)
 {
 	double		median = quantile(scores->numbers, scores->count, scores->total, 0.5);
 	double		widest = 0;
-	double		threshold = after(scores->numbers[scores->count - 1].value);
+	double		threshold = pyn_raw_after(scores->numbers[scores->count - 1].value);
 	double		above = 0;
 
 	/* A gap that begins at the median is infinitely wide in proportion: the first of those wins. */
@@ -343,6 +344,7 @@ pyn_threshold_fit(const PynThresholdRule *rule, const PynCalibration *calibratio
 		case PYN_THRESHOLD_CONTAMINATION:
 		case PYN_THRESHOLD_SCORE:
 		case PYN_THRESHOLD_DETECTOR:
+		case PYN_THRESHOLD_FEEDBACK:
 			Assert(false);		/* nothing to learn */
 	}
 	pfree(scores.numbers);

@@ -22,7 +22,8 @@ typedef enum PynThresholdMethod
 	PYN_THRESHOLD_TAIL = 6,
 	PYN_THRESHOLD_BUDGET = 7,
 	PYN_THRESHOLD_DETECTOR = 8, /* the detector's cutoff: not for users to name */
-	PYN_THRESHOLD_LAST = PYN_THRESHOLD_DETECTOR
+	PYN_THRESHOLD_FEEDBACK = 9, /* from people's verdicts; cannot be asked for */
+	PYN_THRESHOLD_LAST = PYN_THRESHOLD_FEEDBACK
 } PynThresholdMethod;
 
 typedef struct PynThresholdRule
@@ -36,8 +37,11 @@ typedef struct PynThresholdRule
 	bool		contamination_given;	/* then it decides, whatever the detector's own cutoff is */
 } PynThresholdRule;
 
-extern double pyn_raw_of_p(const PynCalibration *calibration, double p);
 extern const char *pyn_threshold_name(PynThresholdMethod method);
+
+/* The smallest raw score whose p-value is at most so large; and the next larger raw score. */
+extern double pyn_raw_of_p(const PynCalibration *calibration, double p);
+extern double pyn_raw_after(double raw);
 extern double pyn_threshold_fit(const PynThresholdRule *rule, const PynCalibration *calibration, const double *scores,
 								const int64 *weights, int rows, char *reason);
 

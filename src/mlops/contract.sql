@@ -6,7 +6,8 @@ CREATE VIEW pynomaly_mlops.version WITH (security_invoker = true, security_barri
               WHERE h.version = v.id AND upper_inf(h.valid) ORDER BY a.name) AS aliases,
         v.algorithm, v.status, v.source, v.columns, v.rows, v.training_rows, v.contamination, v.seed, v.options,
         v.dataset, encode(v.sketch_digest, 'hex') AS sketch_digest, encode(v.digest, 'hex') AS digest, v.code_version,
-        v.request, v.owner, v.created_by, v.created_at, v.seconds, m.name || '/' || v.version AS address, m.description
+        v.request, v.owner, v.created_by, v.created_at, v.seconds, m.name || '/' || v.version AS address, m.description,
+        v.parent, v.learned
     FROM pynomaly_mlops.model_version v JOIN pynomaly_mlops.model m ON m.id = v.model;
 COMMENT ON VIEW pynomaly_mlops.version IS 'versions of models with their aliases and lineage: what each was fitted from, how, by whom and by which code';
 COMMENT ON COLUMN pynomaly_mlops.version.aliases IS 'names that stand for this version now; "name" alone means the version with the alias champion';
@@ -46,6 +47,12 @@ CREATE FUNCTION pynomaly_mlops.withdraw(arguments jsonb) RETURNS jsonb
 REVOKE ALL ON FUNCTION pynomaly_mlops.withdraw(jsonb) FROM PUBLIC;
 COMMENT ON FUNCTION pynomaly_mlops.withdraw(jsonb) IS
     'undoes a request''s training: its versions are withdrawn, and aliases that stand for them go back to an earlier one, or to none';
+
+CREATE FUNCTION pynomaly_mlops.learn(arguments jsonb) RETURNS jsonb
+    LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'pyn_mlops_learn_verdict';
+REVOKE ALL ON FUNCTION pynomaly_mlops.learn(jsonb) FROM PUBLIC;
+COMMENT ON FUNCTION pynomaly_mlops.learn(jsonb) IS
+    'keeps somebody''s verdict on a row that a version has found, or takes it back, and gives the alias champion to the version that all verdicts suggest';
 
 CREATE FUNCTION pynomaly_mlops.report(arguments jsonb) RETURNS jsonb
     LANGUAGE C STABLE STRICT PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'pyn_mlops_report';
@@ -120,6 +127,15 @@ SELECT pynomaly_kernel.register_service('mlops', '1.0', '{
                 "properties": {"request": {"type": "string", "format": "uuid"}}},
             "result": {"type": "object", "additionalProperties": false, "required": ["request", "versions"],
                 "properties": {"request": {"type": "string", "format": "uuid"}, "versions": {"type": "integer"}}}},
+        "learn": {"kind": "unary", "changes_state": true, "idempotent": true, "deadline": "10 minutes",
+            "arguments": {"type": "object", "additionalProperties": false,
+                "required": ["model", "version", "digest", "reference", "evidence"],
+                "properties": {"model": {"type": "string"}, "version": {"type": "integer"}, "digest": {"type": "string"},
+                    "reference": {"type": "integer"}, "label": {"type": "string", "enum": ["anomaly", "false_alarm"]},
+                    "evidence": {"type": "object"}}},
+            "result": {"type": "object", "additionalProperties": false, "required": ["model", "version", "previous", "outcome"],
+                "properties": {"model": {"type": "string"}, "version": {"type": ["integer", "null"]},
+                    "previous": {"type": ["integer", "null"]}, "outcome": {"type": "string"}, "changes": {"type": "object"}}}},
         "report": {"kind": "unary", "changes_state": false, "idempotent": true, "deadline": "10 seconds",
             "arguments": {"type": "object", "additionalProperties": false, "required": ["request"],
                 "properties": {"request": {"type": "string", "format": "uuid"}}},

@@ -119,10 +119,33 @@ extern void pyn_mlops_roll_back(const PynAliasChange *change, const PynRegistere
 								int32 *previous);
 extern void pyn_mlops_take_aliases_back(const PynAliasChange *change, const PynRegisteredModel *model);
 
+/* learning.c: from people's verdicts on what a version has found */
+typedef struct PynVerdictOrder
+{
+	const char *model;			/* name, number and digest of the version */
+	int32		version;
+	bytea	   *digest;
+	int64		reference;		/* what the asking domain calls the row */
+	const char *label;			/* NULL: the verdict is taken back */
+	Jsonb	   *evidence;		/* the row's scores */
+} PynVerdictOrder;
+
+typedef struct PynLesson
+{
+	PynModelVersion version;	/* champion now; id 0: nothing was looked at */
+	int32		previous;		/* that was champion; 0: none of the family */
+	const char *outcome;		/* in words */
+	Jsonb	   *learned;		/* NULL: nothing */
+} PynLesson;
+
+extern bool pyn_mlops_find_finder(const PynVerdictOrder *order, Oid role, PynModelVersion *finder);
+extern void pyn_mlops_learn(const PynVerdictOrder *order, const PynModelVersion *finder, Oid role, PynLesson *lesson);
+
 /* removal.c */
 extern bytea *pyn_mlops_store_bytes(bytea *bytes, Oid owner);
 extern void pyn_mlops_hold_bytes(const PynModelVersion *version);
 extern void pyn_mlops_expire(const PynRegisteredModel *model);
+extern void pyn_mlops_expire_children(const PynRegisteredModel *model);
 extern int	pyn_mlops_withdraw_request(const pg_uuid_t *request, Oid role);
 extern void pyn_mlops_drop(const PynRegisteredModel *model, int *versions, int *artifacts);
 

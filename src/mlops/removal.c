@@ -100,6 +100,8 @@ pyn_mlops_expire(const PynRegisteredModel *model)
 		"UPDATE pynomaly_mlops.model_version SET status = 'expired' WHERE id IN ("
 		"SELECT id FROM pynomaly_mlops.model_version v WHERE model = $1 AND status = 'ready' AND request IS NOT NULL "
 		"AND NOT EXISTS (SELECT FROM pynomaly_mlops.alias_history h WHERE h.version = v.id AND upper_inf(h.valid)) "
+		"AND NOT EXISTS (SELECT FROM pynomaly_mlops.model_version child WHERE child.model = v.model "
+		"AND child.parent = v.version AND child.status = 'ready') "
 		"ORDER BY version DESC OFFSET $2) AND NOT EXISTS (SELECT FROM pynomaly_mlops.request_model r "
 		"JOIN pynomaly_kernel.saga s ON s.id = r.request WHERE r.version = model_version.id AND s.state = 'running') "
 		"RETURNING digest",
@@ -111,6 +113,28 @@ pyn_mlops_expire(const PynRegisteredModel *model)
 		return;
 	(void) remove_all_unused(result_digests(count), count, model->owner);
 	pyn_mlops_tell_change();
+}
+
+/*
+ * pyn_mlops_expire_children lets old versions go that have learnt from verdicts: each verdict may make one.  The model is
+ * locked.
+ */
+void
+pyn_mlops_expire_children(const PynRegisteredModel *model)
+{
+	static PynStatement update_versions = PYN_STATEMENT(
+		"UPDATE pynomaly_mlops.model_version SET status = 'expired' WHERE id IN ("
+		"SELECT id FROM pynomaly_mlops.model_version v WHERE model = $1 AND status = 'ready' AND parent IS NOT NULL "
+		"AND NOT EXISTS (SELECT FROM pynomaly_mlops.alias_history h WHERE h.version = v.id AND upper_inf(h.valid)) "
+		"ORDER BY version DESC OFFSET $2) AND NOT EXISTS (SELECT FROM pynomaly_mlops.request_model r "
+		"JOIN pynomaly_kernel.saga s ON s.id = r.request WHERE r.version = model_version.id AND s.state = 'running') "
+		"RETURNING digest",
+		INT8OID, INT8OID);
+	Datum		values[] = {Int64GetDatum(model->id), Int64GetDatum(KEPT_VERSIONS)};
+	uint64		count = pyn_execute(&update_versions, values, NULL, 0);
+
+	if (count > 0)
+		(void) remove_all_unused(result_digests(count), count, model->owner);
 }
 
 /* Withdraws the request's versions of one model and gives their number. */

@@ -27,6 +27,7 @@ PG_FUNCTION_INFO_V1(pyn_mlops_promote);
 PG_FUNCTION_INFO_V1(pyn_mlops_rollback);
 PG_FUNCTION_INFO_V1(pyn_mlops_drop_model);
 PG_FUNCTION_INFO_V1(pyn_mlops_withdraw);
+PG_FUNCTION_INFO_V1(pyn_mlops_learn_verdict);
 PG_FUNCTION_INFO_V1(pyn_mlops_report);
 PG_FUNCTION_INFO_V1(pyn_mlops_on_profile_generated);
 
@@ -342,6 +343,56 @@ pyn_mlops_withdraw(PG_FUNCTION_ARGS)
 	pyn_json_open_object(&json, NULL);
 	pyn_json_text(&json, "request", pyn_json_get_text(arguments, "request"));
 	pyn_json_integer(&json, "versions", versions);
+	pyn_json_close_object(&json);
+	PG_RETURN_JSONB_P(pyn_json_finish(&json));
+}
+
+/* An integer, or null where it is 0. */
+static void
+put_number(PynJson *json, const char *name, int32 number)
+{
+	if (number != 0)
+		pyn_json_integer(json, name, number);
+	else
+		pyn_json_null(json, name);
+}
+
+/*
+ * learn {model, version, digest, reference, label, evidence} → {model, version, previous, outcome, changes}
+ */
+Datum
+pyn_mlops_learn_verdict(PG_FUNCTION_ARGS)
+{
+	Jsonb	   *arguments = PG_GETARG_JSONB_P(0);
+	Oid			role = GetUserId();
+	PynVerdictOrder order = {.model = pyn_json_get_text(arguments, "model")};
+	PynModelVersion finder;
+	PynLesson	lesson = {.outcome = "the version that has found it is no longer there"};
+	PynAliasChange change = {.name = PYN_CHAMPION};
+	PynAccess	access;
+	PynJson		json = {0};
+
+	order.version = (int32) pyn_json_get_integer(arguments, "version", 0);
+	order.digest = pyn_json_get_digest(arguments, "digest");
+	order.reference = pyn_json_get_integer(arguments, "reference", 0);
+	order.label = pyn_json_get_text(arguments, "label");
+	order.evidence = pyn_json_get(arguments, "evidence");
+	pyn_mlops_begin(&access);
+	if (pyn_mlops_find_finder(&order, role, &finder))
+	{
+		pyn_mlops_lock_model(&finder.model);
+		pyn_mlops_learn(&order, &finder, role, &lesson);
+	}
+	pyn_mlops_end(&access);
+	if (lesson.learned != NULL)
+		(void) tell_promotion(&change, &lesson.version, lesson.previous);
+
+	pyn_json_open_object(&json, NULL);
+	pyn_json_text(&json, "model", order.model);
+	put_number(&json, "version", lesson.version.version);
+	put_number(&json, "previous", lesson.previous);
+	pyn_json_text(&json, "outcome", lesson.outcome);
+	pyn_json_jsonb(&json, "changes", lesson.learned);
 	pyn_json_close_object(&json);
 	PG_RETURN_JSONB_P(pyn_json_finish(&json));
 }

@@ -44,6 +44,8 @@ CREATE TABLE pynomaly_mlops.model_version (
     created_at timestamptz NOT NULL,
     created_by regrole NOT NULL,
     seconds float8 NOT NULL,
+    parent integer,
+    learned jsonb,
     UNIQUE (model, version)
 );
 COMMENT ON TABLE pynomaly_mlops.model_version IS 'fitted models with their lineage: from what, how, by whom and by which code; the same sketch, options and code give the same digest';
@@ -59,6 +61,8 @@ COMMENT ON COLUMN pynomaly_mlops.model_version.code_version IS 'the extension''s
 COMMENT ON COLUMN pynomaly_mlops.model_version.request IS 'the request that had it trained; NULL: somebody''s own call';
 COMMENT ON COLUMN pynomaly_mlops.model_version.status IS 'expired: made way for newer ones; withdrawn: its request failed or was cancelled; both have lost their bytes';
 COMMENT ON COLUMN pynomaly_mlops.model_version.seconds IS 'time that training took, with the scan if there was one';
+COMMENT ON COLUMN pynomaly_mlops.model_version.parent IS 'version of this model that it was made of, by verdicts of people (pynomaly.feedback); NULL: it was fitted';
+COMMENT ON COLUMN pynomaly_mlops.model_version.learned IS 'the verdicts, and what followed from them: p-value at the threshold, weights of members';
 SELECT pg_catalog.pg_extension_config_dump('pynomaly_mlops.model_version', '');
 SELECT pg_catalog.pg_extension_config_dump('pynomaly_mlops.model_version_id_seq', '');
 CREATE INDEX model_version_digest_idx ON pynomaly_mlops.model_version (digest);
@@ -114,6 +118,23 @@ COMMENT ON COLUMN pynomaly_mlops.request_model.reused IS 'false: trained for the
 SELECT pg_catalog.pg_extension_config_dump('pynomaly_mlops.request_model', '');
 CREATE INDEX request_model_version_idx ON pynomaly_mlops.request_model (version);
 
+CREATE TABLE pynomaly_mlops.verdict (
+    model bigint REFERENCES pynomaly_mlops.model ON DELETE CASCADE,
+    parent integer,
+    reference bigint,
+    owner regrole NOT NULL,
+    label text COLLATE "C" NOT NULL CHECK (label IN ('anomaly', 'false_alarm')),
+    evidence jsonb NOT NULL,
+    given_by regrole NOT NULL,
+    given_at timestamptz NOT NULL,
+    PRIMARY KEY (model, parent, reference)
+);
+COMMENT ON TABLE pynomaly_mlops.verdict IS 'what people said of rows that a model has found, which its versions learn from; the last word on each row';
+COMMENT ON COLUMN pynomaly_mlops.verdict.parent IS 'version that was fitted and whose scores these are; that and those made of it are a family, which has found the row';
+COMMENT ON COLUMN pynomaly_mlops.verdict.reference IS 'number of the row for who asked, such as an anomaly''s';
+COMMENT ON COLUMN pynomaly_mlops.verdict.evidence IS 'the row''s scores; no value of it';
+SELECT pg_catalog.pg_extension_config_dump('pynomaly_mlops.verdict', '');
+
 ALTER TABLE pynomaly_mlops.model ENABLE ROW LEVEL SECURITY;
 CREATE POLICY own ON pynomaly_mlops.model FOR SELECT USING (pg_catalog.pg_has_role(owner, 'USAGE'));
 COMMENT ON POLICY own ON pynomaly_mlops.model IS 'one sees what belongs to a role that one has';
@@ -129,6 +150,10 @@ COMMENT ON POLICY own ON pynomaly_mlops.alias_history IS 'one sees what belongs 
 ALTER TABLE pynomaly_mlops.request_model ENABLE ROW LEVEL SECURITY;
 CREATE POLICY own ON pynomaly_mlops.request_model FOR SELECT USING (pg_catalog.pg_has_role(owner, 'USAGE'));
 COMMENT ON POLICY own ON pynomaly_mlops.request_model IS 'one sees what belongs to a role that one has';
+ALTER TABLE pynomaly_mlops.verdict ENABLE ROW LEVEL SECURITY;
+CREATE POLICY own ON pynomaly_mlops.verdict FOR SELECT USING (pg_catalog.pg_has_role(owner, 'USAGE'));
+COMMENT ON POLICY own ON pynomaly_mlops.verdict IS 'one sees what belongs to a role that one has';
+SELECT pynomaly_kernel.add_grant('SELECT', 'TABLE', 'pynomaly_mlops.verdict', 'pynomaly_viewer');
 SELECT pynomaly_kernel.add_grant('SELECT', 'TABLE', 'pynomaly_mlops.model', 'pynomaly_viewer');
 SELECT pynomaly_kernel.add_grant('SELECT', 'TABLE', 'pynomaly_mlops.model_version', 'pynomaly_viewer');
 SELECT pynomaly_kernel.add_grant('SELECT', 'TABLE', 'pynomaly_mlops.alias', 'pynomaly_viewer');

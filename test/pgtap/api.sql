@@ -1,7 +1,7 @@
 -- api.sql
 --	The shape of the public interface: names, arguments with their defaults, results, and what the planner is told.
 BEGIN;
-SELECT plan(99);
+SELECT plan(101);
 
 SELECT has_extension('pynomaly');
 SELECT has_schema('pynomaly');
@@ -46,6 +46,7 @@ FROM (VALUES
     ('rollback', 'model text, alias text DEFAULT ''champion''::text, reason text DEFAULT NULL::text'),
     ('services', ''),
     ('set_anomaly_status', 'anomaly bigint, status text, note text DEFAULT NULL::text'),
+    ('feedback', 'anomaly bigint, label text, note text DEFAULT NULL::text'),
     ('submit', 'source regclass, columns name[] DEFAULT NULL::name[], algorithm text DEFAULT ''auto''::text, contamination double precision DEFAULT NULL::double precision, key name[] DEFAULT NULL::name[], model text DEFAULT NULL::text, gate text DEFAULT ''warn''::text, options jsonb DEFAULT ''{}''::jsonb, idempotency_key text DEFAULT NULL::text'),
     ('train', 'name text, source regclass, columns name[] DEFAULT NULL::name[], algorithm text DEFAULT ''auto''::text, contamination double precision DEFAULT NULL::double precision, key name[] DEFAULT NULL::name[], options jsonb DEFAULT ''{}''::jsonb'),
     ('verify_audit', 'sequence bigint DEFAULT NULL::bigint, hash text DEFAULT NULL::text'),
@@ -86,6 +87,7 @@ FROM (VALUES
     ('rollback(text,text,text)', 'jsonb'),
     ('services()', 'TABLE(domain name, version text, location text, status text, operations text[], publishes text[], consumes text[], calls text[])'),
     ('set_anomaly_status(bigint,text,text)', 'void'),
+    ('feedback(bigint,text,text)', 'jsonb'),
     ('submit(regclass,name[],text,double precision,name[],text,text,jsonb,text)', 'uuid'),
     ('train(text,regclass,name[],text,double precision,name[],jsonb)', 'text'),
     ('verify_audit(bigint,text)', 'TABLE(intact boolean, sealed bigint, unsealed bigint, first_broken bigint, reason text, head text)'),

@@ -197,6 +197,7 @@ my %of_nobody = (anomaly => 1000001, detection => 1000002, profile => 1000003, r
 my %calls = (
 	"report('#request')" => '42704', "wait('#request', '0 s')" => '42704', "wait('#waiting', '0 s')" => '42704', "cancel('#request')" => '42704',
 	"cancel('#waiting')" => '42704', "request_anomalies('#request')" => 'row: (,,,,,,)', "set_anomaly_status(#anomaly, 'ignored')" => '42704',
+	"feedback(#anomaly, 'anomaly')" => '42704',
 	"compare_profiles(#profile)" => '42704', "compare_profiles(#mine, #profile)" => '42704', "compare_profiles(#profile, #mine)" => '42704',
 	"promote('#model/1')" => '42704', "promote('#other/2', 'stolen')" => '42704', "rollback('#other')" => '42704', "drop_model('#model')" => '42704',
 	"score('#model', 1.0::float8, 'x'::text)" => '42704', "is_anomaly('#model\@champion', 1.0::float8, 'x'::text)" => '42704',

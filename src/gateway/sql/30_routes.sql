@@ -85,6 +85,13 @@ COMMENT ON FUNCTION pynomaly.set_anomaly_status(bigint, text, text) IS
     'gives an anomaly a status: open, acknowledged, resolved, ignored or false_alarm; who did and why is kept';
 SELECT pynomaly_kernel.add_grant('EXECUTE', 'FUNCTION', 'pynomaly.set_anomaly_status(bigint, text, text)', 'pynomaly_analyst');
 
+CREATE FUNCTION pynomaly.feedback(anomaly bigint, label text, note text DEFAULT NULL) RETURNS jsonb
+    LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'pyn_route';
+REVOKE ALL ON FUNCTION pynomaly.feedback(bigint, text, text) FROM PUBLIC;
+COMMENT ON FUNCTION pynomaly.feedback(bigint, text, text) IS
+    'labels an anomaly as anomaly or false_alarm, NULL takes the label away; the model that found it learns from all its labels at once';
+SELECT pynomaly_kernel.add_grant('EXECUTE', 'FUNCTION', 'pynomaly.feedback(bigint, text, text)', 'pynomaly_analyst');
+
 INSERT INTO pynomaly_gateway.route (call, domain, operation, member) VALUES
     ('train', 'mlops', 'train', 'address'),
     ('promote', 'mlops', 'promote', NULL),
@@ -96,4 +103,5 @@ INSERT INTO pynomaly_gateway.route (call, domain, operation, member) VALUES
     ('add_rule', 'data_quality', 'add_rule', NULL),
     ('drop_rule', 'data_quality', 'drop_rule', NULL),
     ('request_anomalies', 'data_science', 'anomalies', NULL),
-    ('set_anomaly_status', 'data_science', 'set_anomaly_status', NULL);
+    ('set_anomaly_status', 'data_science', 'set_anomaly_status', NULL),
+    ('feedback', 'data_science', 'feedback', NULL);

@@ -76,7 +76,7 @@ SELECT pynomaly_kernel.register_service('gateway', '1.0', '{
     "operations": {},
     "publishes": ["gateway.detection_requested.v1", "gateway.report_ready.v1"],
     "consumes": ["kernel.saga_ended.v1"],
-    "calls": ["data_science.register_dataset", "data_science.report", "data_science.anomalies", "data_science.set_anomaly_status",
+    "calls": ["data_science.register_dataset", "data_science.report", "data_science.anomalies", "data_science.set_anomaly_status", "data_science.feedback",
               "data_quality.check", "data_quality.report", "data_quality.add_rule", "data_quality.drop_rule",
               "data_profiling.profile", "data_profiling.compare", "data_profiling.get_profile",
               "mlops.train", "mlops.get_model", "mlops.promote", "mlops.rollback", "mlops.drop_model", "mlops.report"]}');
