@@ -21,6 +21,7 @@
  */
 #include "kernel/port.h"
 #include "detectors/forest.h"
+#include "detectors/vector.h"
 
 #define MOST_NODES 255			/* of a tree */
 #define MOST_RANKS 65535		/* of a feature */
@@ -29,13 +30,6 @@
 #define VECTORS 8				/* side by side */
 #define CHUNK (VECTOR * VECTORS)
 #define MAX_STACK 16
-
-/* A variant for AVX2 beside that for any CPU, as in reference_sets.c. */
-#if defined(__x86_64__) && defined(__gnu_linux__) && defined(__GNUC__) && !defined(__SANITIZE_ADDRESS__)
-#define ANY_CPU __attribute__((target_clones("avx2", "default")))
-#else
-#define ANY_CPU
-#endif
 
 typedef int8 Vector __attribute__((vector_size(VECTOR), may_alias));
 
@@ -434,7 +428,7 @@ rank_all(const int32 *thresholds, int count, const int32 *keys, int rows, uint16
 }
 
 /* The numbers of the leaves of one tree that CHUNK rows reach; `ranks` are the group's, of one slot after the other. */
-ANY_CPU static void
+PYN_ANY_CPU static void
 reach_leaves(const Step *steps, int count, const int8 *ranks, Size stride, int8 *leaves)
 {
 	Vector		there[VECTORS] = {{0}};
