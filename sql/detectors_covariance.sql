@@ -2,7 +2,8 @@
 \getenv directory PG_ABS_SRCDIR
 \set points :directory '/test/fixtures/covariance.csv'
 CREATE TABLE points (id int PRIMARY KEY, a float8, b float8, c float8, d float8, e float8, f float8, wrong text, plain float8,
-                     trimmed float8, part_a float8, part_b float8, part_c float8, part_d float8, part_e float8, part_f float8);
+                     trimmed float8, mcd float8, pca float8, plane float8, loda float8, part_a float8,
+                     part_b float8, part_c float8, part_d float8, part_e float8, part_f float8);
 COPY points FROM :'points' (FORMAT csv, HEADER, FORCE_NOT_NULL (wrong));
 -- Every row's score by a detector, its reasons, and what was expected.
 CREATE FUNCTION compare(algorithm text, options jsonb, expected text,
@@ -33,6 +34,20 @@ FROM points AS p JOIN pynomaly.detect('points', '{a,b,c,d,e,f}', 'mahalanobis', 
 -- Rows with wrong values that are flagged have a wrong column named first.
 SELECT count(*) AS "wrong and flagged", count(*) FILTER (WHERE strpos(wrong, reasons -> 0 ->> 'feature') > 0) AS "rightly blamed"
 FROM points AS p JOIN pynomaly.detect('points', '{a,b,c,d,e,f}', 'mahalanobis', 0.06) AS s ON (s.key ->> 'id')::int = p.id
+WHERE is_anomaly AND wrong <> '';
+
+-- MCD: nearly scikit-learn's distances; which half has the smallest determinant, both only seek.
+SELECT corr(rank_ours, rank_theirs) > 0.9995 AS "same order", abs(max(highest) / max(mcd) - 1) < 0.05 AS "same highest"
+FROM (SELECT mcd, rank() OVER (ORDER BY s.score)::float8 AS rank_ours, rank() OVER (ORDER BY mcd)::float8 AS rank_theirs,
+          (SELECT (pynomaly.fit(pynomaly.sketch_of('points', '{a,b,c,d,e,f}', '{id}'), 'mcd')::jsonb -> 'calibration' ->> 'highest_raw_score')::float8) AS highest
+      FROM points AS p JOIN pynomaly.detect('points', '{a,b,c,d,e,f}', 'mcd') AS s ON (s.key ->> 'id')::int = p.id) AS r;
+-- Principal components: numpy's distances.
+SELECT * FROM compare('pca', '{}', 'pca');
+SELECT * FROM compare('pca', '{"score": "reconstruction"}', 'plane');
+-- LODA: the scores of numpy's histograms along the same projections.
+SELECT * FROM compare('loda', '{}', 'loda');
+SELECT count(*) AS "wrong and flagged", count(*) FILTER (WHERE strpos(wrong, reasons -> 0 ->> 'feature') > 0) AS "rightly blamed"
+FROM points AS p JOIN pynomaly.detect('points', '{a,b,c,d,e,f}', 'mcd', 0.06) AS s ON (s.key ->> 'id')::int = p.id
 WHERE is_anomaly AND wrong <> '';
 DROP TABLE points;
 DROP FUNCTION compare;

@@ -20,6 +20,9 @@ const PynDetector *const pyn_detectors[] = {
 	&pyn_mahalanobis,
 	&pyn_gesd,
 	&pyn_hbos,
+	&pyn_mcd,
+	&pyn_pca,
+	&pyn_loda,
 };
 
 const int	pyn_detector_count = lengthof(pyn_detectors);

@@ -158,6 +158,9 @@ extern const PynDetector pyn_iqr;
 extern const PynDetector pyn_mahalanobis;
 extern const PynDetector pyn_gesd;
 extern const PynDetector pyn_hbos;
+extern const PynDetector pyn_mcd;
+extern const PynDetector pyn_pca;
+extern const PynDetector pyn_loda;
 
 /* algorithms.c */
 extern const PynDetector *const pyn_detectors[];

@@ -4,15 +4,16 @@
  *		generalised distance in statistics").
  *
  * The covariance is shrunk towards a multiple of the identity (Ledoit and Wolf 2004), never by less than LEAST_SHRINKAGE, so it
- * has an inverse also where columns depend on each other or outnumber the rows.
+ * has an inverse also where columns depend on each other or outnumber the rows.  A feature that is constant among the rows
+ * fitted to, as a rare flag may be among those that trimming keeps, counts as varying as it does in all: else a single such
+ * flag would outweigh all other features.
  *
  * Up to PYN_MOST_DENSE features it is kept whole, as Cholesky's factor L: with L y = z, the squared distance is |y|².  Its lower
  * triangle is written, 1 MB at most.  Past that number the leading eigenvectors are kept and the variance across them is taken
  * to be the same in every direction, as in probabilistic principal components (Tipping and Bishop 1999): at most MOST_VECTORS of
  * them and 2 MB, found from at most MOST_NUMBERS values of evenly spaced rows, so that the widest table takes seconds.
  *
- * Rows are whitened LANES at a time, a lane each, so that the compiler makes vectors of rows; what a row gives does not
- * depend on the other lanes, and the sums of pyn_squared_distance run in the same order.
+ * ellipsoid_score.c measures distances.
  */
 #include "kernel/port.h"
 
@@ -21,16 +22,12 @@
 #include "detectors/ellipsoid.h"
 #include "detectors/matrix.h"
 #include "detectors/subspace.h"
-#include "detectors/vector.h"
 
 #define LEAST_SHRINKAGE 1e-9
+#define LEAST_VARIANCE 1e-6		/* a feature that varies by less among the rows fitted to has that of all rows, 1 */
 #define MOST_VECTORS 128
 #define MOST_VECTOR_NUMBERS 262144	/* vectors × features */
 #define MOST_NUMBERS 4194304	/* rows × features from which vectors are found */
-#define LANES 16
-#define CANDIDATES 8			/* features among which a pair to blame is sought */
-#define SECOND_FEATURE 20.0		/* what the second one must take from the squared distance */
-#define MOST_DISTANCE 1e300
 #define LARGEST 1.7976931348623157e308
 
 /* ---------------------------------------------------------------- fit */
@@ -72,6 +69,12 @@ fit_whole(PynEllipsoid *ellipsoid, const double *rows, int count, const double *
 	pyn_covariance(rows, count, features, weights, ellipsoid->centre, covariance);
 	if (shrinkage < 0)
 		shrinkage = pyn_ledoit_wolf(rows, count, features, weights, ellipsoid->centre, covariance);
+	for (int i = 0; i < features; i++)
+		if (covariance[(Size) i * features + i] < LEAST_VARIANCE)
+		{
+			covariance[(Size) i * features + i] += 1.0;
+			ellipsoid->constant++;
+		}
 	for (;;)
 	{
 		memcpy(ellipsoid->factor, covariance, sizeof(double) * features * features);
@@ -91,8 +94,18 @@ fit_whole(PynEllipsoid *ellipsoid, const double *rows, int count, const double *
 	invert_diagonal(ellipsoid);
 }
 
+/* What is known of a covariance without its being formed. */
+typedef struct Spread
+{
+	double		total;			/* weight of the rows */
+	double		trace;
+	double		squares;		/* sum of squared eigenvalues, estimated */
+	double		fourth;			/* mean fourth power of the distance from the centre */
+} Spread;
+
+/* The leading directions, from evenly spaced rows where there are too many. */
 static void
-fit_leading(PynEllipsoid *ellipsoid, const double *rows, int count, const double *weights, double shrinkage, uint64 seed)
+find_leading(PynEllipsoid *ellipsoid, const double *rows, int count, const double *weights, uint64 seed, Spread *spread)
 {
 	int			features = ellipsoid->features;
 	int			step = (int) (((Size) count * features + MOST_NUMBERS - 1) / MOST_NUMBERS);
@@ -100,12 +113,8 @@ fit_leading(PynEllipsoid *ellipsoid, const double *rows, int count, const double
 	double	   *picked = pyn_new(double, (Size) used * features);
 	double	   *picked_weights = pyn_new(double, used);
 	double		total = 0;
-	double		trace = 0;
-	double		fourth = 0;
-	double		kept = 0;
-	double		squares;
-	double		mean;
 
+	memset(spread, 0, sizeof(*spread));
 	memset(ellipsoid->centre, 0, sizeof(double) * features);
 	for (int i = 0; i < used; i++)
 	{
@@ -127,54 +136,89 @@ fit_leading(PynEllipsoid *ellipsoid, const double *rows, int count, const double
 
 			length += difference * difference;
 		}
-		trace += picked_weights[i] / total * length;
-		fourth += picked_weights[i] / total * length * length;
+		spread->trace += picked_weights[i] / total * length;
+		spread->fourth += picked_weights[i] / total * length * length;
 	}
+	spread->total = total;
 	ellipsoid->rank = Min(MOST_VECTORS, MOST_VECTOR_NUMBERS / features);
 	ellipsoid->vectors = pyn_new(double, (Size) ellipsoid->rank * features);
 	ellipsoid->values = pyn_new(double, ellipsoid->rank);
 	pyn_leading_eigen(picked, used, features, picked_weights, ellipsoid->centre, ellipsoid->rank, seed, ellipsoid->vectors,
-					  ellipsoid->values, &squares);
-	mean = trace / features;
+					  ellipsoid->values, &spread->squares);
+	pfree(picked);
+	pfree(picked_weights);
+}
+
+/* The mean variance in the directions across those kept. */
+static double
+variance_across(const PynEllipsoid *ellipsoid, double trace)
+{
+	for (int i = 0; i < ellipsoid->rank; i++)
+		trace -= ellipsoid->values[i];
+	return Max(trace, 0.0) / (ellipsoid->features - ellipsoid->rank);
+}
+
+static void
+fit_leading(PynEllipsoid *ellipsoid, const double *rows, int count, const double *weights, double shrinkage, uint64 seed)
+{
+	int			features = ellipsoid->features;
+	Spread		spread;
+	double		mean;
+
+	find_leading(ellipsoid, rows, count, weights, seed, &spread);
+	mean = spread.trace / features;
 	if (shrinkage < 0)
 	{
 		/* As pyn_ledoit_wolf, with the sum of squares estimated. */
-		double		distance = squares / features - mean * mean;
-		double		noise = (fourth - squares) / total / features;
+		double		distance = spread.squares / features - mean * mean;
+		double		noise = (spread.fourth - spread.squares) / spread.total / features;
 
 		shrinkage = distance > 0 ? Max(0.0, Min(1.0, noise / distance)) : 1.0;
 	}
 	shrinkage = Max(shrinkage, LEAST_SHRINKAGE);
-	mean = mean > 0 ? mean : 1.0;
-	for (int i = 0; i < ellipsoid->rank; i++)
-		kept += ellipsoid->values[i];
-	ellipsoid->rest = (1.0 - shrinkage) * Max(trace - kept, 0.0) / (features - ellipsoid->rank) + shrinkage * mean;
+	ellipsoid->rest = (1.0 - shrinkage) * variance_across(ellipsoid, spread.trace) + shrinkage * (mean > 0 ? mean : 1.0);
 	for (int i = 0; i < ellipsoid->rank; i++)
 		ellipsoid->values[i] = Max((1.0 - shrinkage) * ellipsoid->values[i] + shrinkage * mean, ellipsoid->rest);
-	for (int j = 0; j < features; j++)
+	pyn_ellipsoid_set_precision(ellipsoid);
+}
+
+static void
+make_ellipsoid(PynEllipsoid *ellipsoid, int features)
+{
+	memset(ellipsoid, 0, sizeof(*ellipsoid));
+	ellipsoid->features = features;
+	ellipsoid->centre = pyn_new(double, features);
+	ellipsoid->precision = pyn_new(double, features);
+}
+
+double
+pyn_ellipsoid_fit_directions(PynEllipsoid *ellipsoid, const double *rows, int count, int features, const double *weights,
+							 uint64 seed)
+{
+	Spread		spread = {0};
+
+	make_ellipsoid(ellipsoid, features);
+	if (features > PYN_MOST_DENSE)
 	{
-		double		precision = 1.0 / ellipsoid->rest;
-
-		for (int i = 0; i < ellipsoid->rank; i++)
-		{
-			double		element = ellipsoid->vectors[(Size) i * features + j];
-
-			precision -= element * element * (1.0 / ellipsoid->rest - 1.0 / ellipsoid->values[i]);
-		}
-		ellipsoid->precision[j] = Max(precision, 1e-6 / ellipsoid->rest);
+		find_leading(ellipsoid, rows, count, weights, seed, &spread);
+		ellipsoid->rest = variance_across(ellipsoid, spread.trace);
+		return spread.trace;
 	}
-	pfree(picked);
-	pfree(picked_weights);
+	ellipsoid->rank = features;
+	ellipsoid->vectors = pyn_new(double, (Size) features * features);
+	ellipsoid->values = pyn_new(double, features);
+	pyn_covariance(rows, count, features, weights, ellipsoid->centre, ellipsoid->vectors);
+	for (int i = 0; i < features; i++)
+		spread.trace += ellipsoid->vectors[(Size) i * features + i];
+	(void) pyn_eigen(ellipsoid->vectors, features, ellipsoid->values);
+	return spread.trace;
 }
 
 void
 pyn_ellipsoid_fit(PynEllipsoid *ellipsoid, const double *rows, int count, int features, const double *weights,
 				  double shrinkage, uint64 seed)
 {
-	memset(ellipsoid, 0, sizeof(*ellipsoid));
-	ellipsoid->features = features;
-	ellipsoid->centre = pyn_new(double, features);
-	ellipsoid->precision = pyn_new(double, features);
+	make_ellipsoid(ellipsoid, features);
 	if (features <= PYN_MOST_DENSE)
 		fit_whole(ellipsoid, rows, count, weights, shrinkage);
 	else
@@ -191,6 +235,26 @@ pyn_ellipsoid_free(PynEllipsoid *ellipsoid)
 			pfree(parts[i]);
 }
 
+/*
+ * The diagonal of the inverse, where only leading directions are kept.
+ */
+void
+pyn_ellipsoid_set_precision(PynEllipsoid *ellipsoid)
+{
+	for (int j = 0; j < ellipsoid->features; j++)
+	{
+		double		precision = 1.0 / ellipsoid->rest;
+
+		for (int i = 0; i < ellipsoid->rank; i++)
+		{
+			double		element = ellipsoid->vectors[(Size) i * ellipsoid->features + j];
+
+			precision += element * element * (1.0 / ellipsoid->values[i] - 1.0 / ellipsoid->rest);
+		}
+		ellipsoid->precision[j] = Max(precision, 1e-300);
+	}
+}
+
 /* ---------------------------------------------------------------- bytes */
 
 void
@@ -203,6 +267,7 @@ pyn_ellipsoid_write(const PynEllipsoid *ellipsoid, PynWriter *writer)
 		pyn_write_f64(writer, ellipsoid->centre[i]);
 		pyn_write_f64(writer, ellipsoid->precision[i]);
 	}
+	pyn_write_u8(writer, ellipsoid->factor != NULL);
 	if (ellipsoid->factor != NULL)
 	{
 		for (int i = 0; i < features; i++)
@@ -210,6 +275,7 @@ pyn_ellipsoid_write(const PynEllipsoid *ellipsoid, PynWriter *writer)
 				pyn_write_f64(writer, ellipsoid->factor[(Size) i * features + j]);
 		return;
 	}
+	pyn_write_u32(writer, (uint32) ellipsoid->rank);
 	pyn_write_f64(writer, ellipsoid->rest);
 	for (int i = 0; i < ellipsoid->rank; i++)
 	{
@@ -230,328 +296,66 @@ read_between(PynReader *reader, double low, double high)
 	return number;
 }
 
+static void
+read_whole(PynReader *reader, PynEllipsoid *ellipsoid)
+{
+	int			features = ellipsoid->features;
+
+	ellipsoid->rank = features;
+	ellipsoid->factor = pyn_new0(double, (Size) features * features);
+	ellipsoid->lower = pyn_new0(double, (Size) features * features);
+	for (int i = 0; i < features; i++)
+		for (int j = i; j < features; j++)
+			ellipsoid->factor[(Size) i * features + j] = ellipsoid->lower[(Size) j * features + i] =
+				read_between(reader, i == j ? 1e-300 : -LARGEST, LARGEST);
+}
+
+static void
+read_leading(PynReader *reader, PynEllipsoid *ellipsoid)
+{
+	int			features = ellipsoid->features;
+
+	ellipsoid->rest = read_between(reader, 1e-300, LARGEST);
+	ellipsoid->values = pyn_new(double, ellipsoid->rank);
+	ellipsoid->vectors = pyn_new(double, (Size) ellipsoid->rank * features);
+	for (int i = 0; i < ellipsoid->rank; i++)
+	{
+		ellipsoid->values[i] = read_between(reader, 1e-300, LARGEST);
+		for (int j = 0; j < features; j++)
+			ellipsoid->vectors[(Size) i * features + j] = read_between(reader, -2.0, 2.0);
+	}
+}
+
 const char *
 pyn_ellipsoid_read(PynReader *reader, int features, PynEllipsoid *ellipsoid)
 {
-	bool		whole = features <= PYN_MOST_DENSE;
-	int			rank = whole ? features : Min(MOST_VECTORS, MOST_VECTOR_NUMBERS / features);
-	Size		numbers = whole ? (Size) features * (features + 1) / 2 : 1 + (Size) rank * (features + 1);
+	uint8		whole;
 
-	if (!pyn_reader_has(reader, 2 * (Size) features + numbers, sizeof(double)))
+	if (!pyn_reader_has(reader, 2 * (Size) features, sizeof(double)))
 		return "a covariance is cut off";
-	memset(ellipsoid, 0, sizeof(*ellipsoid));
-	ellipsoid->features = features;
-	ellipsoid->rank = rank;
-	ellipsoid->centre = pyn_new(double, features);
-	ellipsoid->precision = pyn_new(double, features);
+	make_ellipsoid(ellipsoid, features);
 	for (int i = 0; i < features; i++)
 	{
 		ellipsoid->centre[i] = read_between(reader, -PYN_MOST_SCALED, PYN_MOST_SCALED);
 		ellipsoid->precision[i] = read_between(reader, 1e-300, LARGEST);
 	}
-	if (whole)
+	whole = pyn_read_u8(reader);
+	if (whole > 1 || (whole == 1 && features > PYN_MOST_DENSE))
+		return "a covariance is of no kind";
+	if (whole == 1)
 	{
-		ellipsoid->factor = pyn_new0(double, (Size) features * features);
-		ellipsoid->lower = pyn_new0(double, (Size) features * features);
-		for (int i = 0; i < features; i++)
-			for (int j = i; j < features; j++)
-				ellipsoid->factor[(Size) i * features + j] = ellipsoid->lower[(Size) j * features + i] =
-					read_between(reader, i == j ? 1e-300 : -LARGEST, LARGEST);
+		if (!pyn_reader_has(reader, (Size) features * (features + 1) / 2, sizeof(double)))
+			return "a covariance is cut off";
+		read_whole(reader, ellipsoid);
 	}
 	else
 	{
-		ellipsoid->rest = read_between(reader, 1e-300, LARGEST);
-		ellipsoid->values = pyn_new(double, rank);
-		ellipsoid->vectors = pyn_new(double, (Size) rank * features);
-		for (int i = 0; i < rank; i++)
-		{
-			ellipsoid->values[i] = read_between(reader, 1e-300, LARGEST);
-			for (int j = 0; j < features; j++)
-				ellipsoid->vectors[(Size) i * features + j] = read_between(reader, -2.0, 2.0);
-		}
+		uint32		rank = pyn_read_u32(reader);
+
+		if (rank > features || !pyn_reader_has(reader, 1 + (uint64) rank * (features + 1), sizeof(double)))
+			return "a covariance is cut off";
+		ellipsoid->rank = (int) rank;
+		read_leading(reader, ellipsoid);
 	}
 	return reader->failed ? "a covariance is impossible" : NULL;
-}
-
-/* ---------------------------------------------------------------- distances */
-
-/* Overflow, and what hostile bytes can bring about, ends at the largest distance. */
-static inline double
-bounded(double square)
-{
-	return square >= 0 && square <= MOST_DISTANCE ? square : MOST_DISTANCE;
-}
-
-double
-pyn_squared_distance(const PynEllipsoid *ellipsoid, const double *row, double *work)
-{
-	int			features = ellipsoid->features;
-	double		sum = 0;
-	double		along = 0;
-
-	for (int i = 0; i < features; i++)
-		work[i] = row[i] - ellipsoid->centre[i];
-	if (ellipsoid->factor != NULL)
-	{
-		pyn_solve_lower(ellipsoid->factor, features, work);
-		for (int i = 0; i < features; i++)
-			sum += work[i] * work[i];
-		return bounded(sum);
-	}
-	for (int k = 0; k < ellipsoid->rank; k++)
-	{
-		double		projection = pyn_dot(ellipsoid->vectors + (Size) k * features, work, features);
-
-		along += projection * projection;
-		sum += projection * projection / ellipsoid->values[k];
-	}
-	return bounded(sum + Max(pyn_dot(work, work, features) - along, 0.0) / ellipsoid->rest);
-}
-
-/* y = L's inverse × z for LANES rows, in place, and the squares of y. */
-PYN_VECTORISED static void
-whiten(const double *restrict lower, int features, double *restrict z, double *restrict squares)
-{
-	double		sums[LANES] = {0};
-
-	for (int j = 0; j < features; j++)
-	{
-		const double *line = lower + (Size) j * features;
-		double		y[LANES];
-
-		for (int lane = 0; lane < LANES; lane++)
-			y[lane] = z[j * LANES + lane];
-		for (int k = 0; k < j; k++)
-			for (int lane = 0; lane < LANES; lane++)
-				y[lane] += -z[k * LANES + lane] * line[k];
-		for (int lane = 0; lane < LANES; lane++)
-		{
-			y[lane] *= line[j];
-			z[j * LANES + lane] = y[lane];
-			sums[lane] += y[lane] * y[lane];
-		}
-	}
-	memcpy(squares, sums, sizeof(sums));
-}
-
-/* The scaled and centred values of up to LANES rows, a lane each; lanes without a row are 0. */
-PYN_VECTORISED static void
-scale_lanes(const PynEllipsoid *ellipsoid, const PynScaling *scaling, const double *restrict values, int stride, int rows, double *restrict z)
-{
-	for (int j = 0; j < ellipsoid->features; j++)
-	{
-		double		centre = scaling->centres[j];
-		double		factor = scaling->factors[j];
-		double		middle = ellipsoid->centre[j];
-		const double *restrict column = values + (Size) j * stride;
-		double	   *restrict lanes = z + j * LANES;
-
-		/* pyn_scaled, without its kinds. */
-		for (int lane = 0; lane < rows; lane++)
-		{
-			double		value = (column[lane] - centre) * factor;
-
-			value = value > PYN_MOST_SCALED ? PYN_MOST_SCALED : value;
-			value = value < -PYN_MOST_SCALED ? -PYN_MOST_SCALED : value;
-			lanes[lane] = (value == value ? value : 0.0) - middle;
-		}
-		for (int lane = rows; lane < LANES; lane++)
-			lanes[lane] = 0.0;
-	}
-}
-
-void
-pyn_distances(const PynEllipsoid *ellipsoid, const PynScaling *scaling, const double *values, int stride, int rows,
-			  double *distances)
-{
-	int			features = ellipsoid->features;
-	double	   *z = pyn_new(double, (Size) LANES * features);
-	double	   *row = pyn_new(double, 2 * (Size) features);
-
-	Assert(scaling->kind != PYN_SCALE_TAILS);
-	for (int start = 0; start < rows; start += LANES)
-	{
-		int			count = Min(LANES, rows - start);
-		double		squares[LANES];
-
-		if (start % (64 * LANES) == 0 && features > PYN_MOST_DENSE / 8)
-			CHECK_FOR_INTERRUPTS();
-		if (ellipsoid->lower == NULL)
-		{
-			for (int i = 0; i < count; i++)
-			{
-				for (int j = 0; j < features; j++)
-					row[j] = pyn_scaled(scaling, j, values[(Size) j * stride + start + i]);
-				distances[start + i] = sqrt(pyn_squared_distance(ellipsoid, row, row + features));
-			}
-			continue;
-		}
-		scale_lanes(ellipsoid, scaling, values + start, stride, count, z);
-		whiten(ellipsoid->lower, features, z, squares);
-		for (int i = 0; i < count; i++)
-			distances[start + i] = sqrt(bounded(squares[i]));
-	}
-	pfree(z);
-	pfree(row);
-}
-
-double
-pyn_distance(const PynEllipsoid *ellipsoid, const PynScaling *scaling, const double *row)
-{
-	double		few[128];
-	double	   *work = ellipsoid->features <= 64 ? few : pyn_new(double, 2 * (Size) ellipsoid->features);
-	double		distance;
-
-	for (int i = 0; i < ellipsoid->features; i++)
-		work[i] = pyn_scaled(scaling, i, row[i]);
-	distance = sqrt(pyn_squared_distance(ellipsoid, work, work + ellipsoid->features));
-	if (work != few)
-		pfree(work);
-	return distance;
-}
-
-/* ---------------------------------------------------------------- parts */
-
-/* out = the covariance's inverse × vector. */
-static void
-multiply_precision(const PynEllipsoid *ellipsoid, const double *vector, double *out)
-{
-	int			features = ellipsoid->features;
-
-	if (ellipsoid->factor != NULL)
-	{
-		memcpy(out, vector, sizeof(double) * features);
-		pyn_solve_lower(ellipsoid->factor, features, out);
-		pyn_solve_upper(ellipsoid->factor, features, out);
-		return;
-	}
-	for (int i = 0; i < features; i++)
-		out[i] = vector[i] / ellipsoid->rest;
-	for (int k = 0; k < ellipsoid->rank; k++)
-	{
-		const double *line = ellipsoid->vectors + (Size) k * features;
-		double		weight = 1.0 / ellipsoid->values[k] - 1.0 / ellipsoid->rest;
-
-		pyn_add_scaled(out, line, pyn_dot(line, vector, features) * weight, features);
-	}
-}
-
-/* One or two features that explain a row, and what it takes to judge the others beside them. */
-typedef struct Blame
-{
-	int			first;
-	int			second;			/* -1: the first is enough */
-	double		gain;			/* what the squared distance loses without both */
-	const double *first_column; /* of the precision */
-	const double *second_column;
-} Blame;
-
-/* The features that would take most from the distance one by one, best first; returns how many. */
-static int
-find_candidates(const double *drops, int features, int *candidates)
-{
-	int			count = 0;
-
-	for (int i = 0; i < features; i++)
-	{
-		int			place = count;
-
-		while (place > 0 && drops[i] > drops[candidates[place - 1]])
-			place--;
-		if (place == CANDIDATES)
-			continue;
-		count = Min(count + 1, CANDIDATES);
-		memmove(candidates + place + 1, candidates + place, sizeof(int) * (count - 1 - place));
-		candidates[place] = i;
-	}
-	return count;
-}
-
-/* Which pair of candidates takes most together; v is the precision times the row. */
-static Blame
-find_blame(const double *v, const double *drops, const int *candidates, int count, const double *columns, int features)
-{
-	Blame		blame = {.first = candidates[0], .second = -1, .gain = drops[candidates[0]], .first_column = columns};
-	Blame		pair = blame;
-
-	for (int a = 1; a < count; a++)
-		for (int b = 0; b < a; b++)
-		{
-			int			i = candidates[b];
-			int			j = candidates[a];
-			const double *column = columns + (Size) b * features;
-			double		across = column[j];
-			double		pi = column[i];
-			double		pj = columns[(Size) a * features + j];
-			double		gain = (pj * v[i] * v[i] - 2.0 * across * v[i] * v[j] + pi * v[j] * v[j]) / (pi * pj - across * across);
-
-			if (pi * pj - across * across > 0 && gain > pair.gain && gain <= MOST_DISTANCE)
-				pair = (Blame) {i, j, gain, column, columns + (Size) a * features};
-		}
-	return pair.gain - blame.gain >= SECOND_FEATURE ? pair : blame;
-}
-
-/*
- * With z the centred row, P the covariance's inverse and v = P z, v_j² / P_jj is what the squared distance loses when z_j is
- * what the other features let expect, its conditional mean.  It is never negative, unlike z_j v_j, which sums to the squared
- * distance but blames a right feature for standing beside a wrong one.  Where two features are wrong it can still
- * blame a third, which is far from what the two let expect; so the pair is sought whose replacement takes most, and it is
- * believed when it takes SECOND_FEATURE more than one feature does.  A pair shares its gain as Shapley's value does; every other
- * feature's part is what it would take in addition, and no more than it takes alone, so that those blamed come first.
- */
-void
-pyn_distance_parts(const PynEllipsoid *ellipsoid, const PynScaling *scaling, const double *row, double *parts)
-{
-	int			features = ellipsoid->features;
-	double	   *z = pyn_new0(double, features);
-	double	   *v = pyn_new(double, features);
-	double	   *columns = pyn_new(double, CANDIDATES * (Size) features);
-	int			candidates[CANDIDATES + 1];
-	int			count;
-	Blame		blame;
-	double		alone;
-
-	for (int i = 0; i < features; i++)
-		z[i] = pyn_scaled(scaling, i, row[i]) - ellipsoid->centre[i];
-	multiply_precision(ellipsoid, z, v);
-	for (int i = 0; i < features; i++)
-		parts[i] = bounded(v[i] * v[i] / ellipsoid->precision[i]);
-	count = find_candidates(parts, features, candidates);
-	memset(z, 0, sizeof(double) * features);
-	for (int i = 0; i < count; i++)
-	{
-		z[candidates[i]] = 1.0;
-		multiply_precision(ellipsoid, z, columns + (Size) i * features);
-		z[candidates[i]] = 0.0;
-	}
-	blame = find_blame(v, parts, candidates, count, columns, features);
-	alone = parts[blame.first];
-	if (blame.second >= 0)
-	{
-		parts[blame.first] = 0.5 * (blame.gain + alone - parts[blame.second]);
-		parts[blame.second] = blame.gain - parts[blame.first];
-	}
-	for (int i = 0; i < features; i++)
-	{
-		const double *a = blame.first_column;
-		const double *b = blame.second_column;
-		double		left = v[i] - a[i] / a[blame.first] * v[blame.first];
-		double		precision = ellipsoid->precision[i] - a[i] * a[i] / a[blame.first];
-
-		if (i == blame.first || i == blame.second)
-			continue;
-		if (b != NULL)
-		{
-			/* The same step again, for the second feature after the first. */
-			double		across = b[i] - a[i] * a[blame.second] / a[blame.first];
-			double		second = b[blame.second] - a[blame.second] * a[blame.second] / a[blame.first];
-
-			left -= across / second * (v[blame.second] - a[blame.second] / a[blame.first] * v[blame.first]);
-			precision -= across * across / second;
-		}
-		parts[i] = precision > 0 ? Min(bounded(left * left / precision), parts[i]) : 0.0;
-	}
-	pfree(z);
-	pfree(v);
-	pfree(columns);
 }

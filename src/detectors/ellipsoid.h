@@ -13,7 +13,8 @@
 typedef struct PynEllipsoid
 {
 	int			features;
-	int			rank;			/* of the part that is kept; equal to `features`: the covariance is whole */
+	int			rank;			/* how many directions are kept */
+	int			constant;		/* when it was fitted: features that did not vary */
 	double	   *centre;
 	double	   *precision;		/* the diagonal of the covariance's inverse */
 	double	   *factor;			/* whole: L' as pyn_cholesky leaves it */
@@ -29,6 +30,15 @@ typedef struct PynEllipsoid
  */
 extern void pyn_ellipsoid_fit(PynEllipsoid *ellipsoid, const double *rows, int count, int features, const double *weights,
 							  double shrinkage, uint64 seed);
+
+/*
+ * Finds the directions alone: eigenvectors and eigenvalues as they are, all of them up to PYN_MOST_DENSE features, `rest` the mean
+ * variance across them.  Returns the sum of all variances.  The caller makes lengths of the values and the rest, all
+ * positive, and then has the precision set.
+ */
+extern double pyn_ellipsoid_fit_directions(PynEllipsoid *ellipsoid, const double *rows, int count, int features,
+										   const double *weights, uint64 seed);
+extern void pyn_ellipsoid_set_precision(PynEllipsoid *ellipsoid);
 extern void pyn_ellipsoid_free(PynEllipsoid *ellipsoid);
 extern void pyn_ellipsoid_write(const PynEllipsoid *ellipsoid, PynWriter *writer);
 extern const char *pyn_ellipsoid_read(PynReader *reader, int features, PynEllipsoid *ellipsoid);
@@ -43,5 +53,17 @@ extern double pyn_distance(const PynEllipsoid *ellipsoid, const PynScaling *scal
 
 /* By how much the squared distance would fall if a feature had the value that the others let expect, for each. */
 extern void pyn_distance_parts(const PynEllipsoid *ellipsoid, const PynScaling *scaling, const double *row, double *parts);
+
+/* What detectors keep of a scaling and an ellipsoid, one after the other in their bytes; the raw score is the distance. */
+typedef struct PynScaledEllipsoid
+{
+	PynScaling	scaling;
+	PynEllipsoid ellipsoid;
+} PynScaledEllipsoid;
+
+extern const char *pyn_scaled_ellipsoid_open(PynReader *reader, int features, void **state);
+extern double pyn_scaled_ellipsoid_score_row(const void *state, const double *row);
+extern void pyn_scaled_ellipsoid_score_block(const void *state, const double *values, int stride, int rows, double *scores);
+extern void pyn_scaled_ellipsoid_contribute(const void *state, const double *row, double *contributions);
 
 #endif							/* PYN_ELLIPSOID_H */

@@ -32,12 +32,6 @@ static const PynParameter parameters[SETTING_COUNT] = {
 	.description = "of the covariance towards that of columns that vary alike, 0 to 1; -1: as Ledoit and Wolf estimate it"},
 };
 
-typedef struct Mahalanobis
-{
-	PynScaling	scaling;
-	PynEllipsoid ellipsoid;
-} Mahalanobis;
-
 /* Gives weight to the nearest rows only, as many as make up the share that is kept. */
 static void
 trim(const PynTraining *training, const double *squares, double *weights)
@@ -94,44 +88,6 @@ mahalanobis_fit(const PynTraining *training, const PynPlan *plan, PynWriter *wri
 	pfree(work);
 }
 
-static const char *
-mahalanobis_open(PynReader *reader, int features, void **state)
-{
-	Mahalanobis *mahalanobis = palloc0(sizeof(Mahalanobis));
-	const char *problem = pyn_scaling_read(reader, features, &mahalanobis->scaling);
-
-	if (problem == NULL && mahalanobis->scaling.kind != PYN_SCALE_STANDARD)
-		problem = "a scaling is of the wrong kind";
-	if (problem == NULL)
-		problem = pyn_ellipsoid_read(reader, features, &mahalanobis->ellipsoid);
-	*state = mahalanobis;
-	return problem;
-}
-
-static double
-mahalanobis_score_row(const void *state, const double *row)
-{
-	const Mahalanobis *mahalanobis = state;
-
-	return pyn_distance(&mahalanobis->ellipsoid, &mahalanobis->scaling, row);
-}
-
-static void
-mahalanobis_score_block(const void *state, const double *values, int stride, int rows, double *scores)
-{
-	const Mahalanobis *mahalanobis = state;
-
-	pyn_distances(&mahalanobis->ellipsoid, &mahalanobis->scaling, values, stride, rows, scores);
-}
-
-static void
-mahalanobis_contribute(const void *state, const double *row, double *contributions)
-{
-	const Mahalanobis *mahalanobis = state;
-
-	pyn_distance_parts(&mahalanobis->ellipsoid, &mahalanobis->scaling, row, contributions);
-}
-
 const PynDetector pyn_mahalanobis = {
 	.name = "mahalanobis",
 	.description = "distance from the middle in units of the covariance; finds columns that disagree; very fast to score",
@@ -140,8 +96,8 @@ const PynDetector pyn_mahalanobis = {
 	.parameter_count = SETTING_COUNT,
 	.parameters = parameters,
 	.fit = mahalanobis_fit,
-	.open = mahalanobis_open,
-	.score_row = mahalanobis_score_row,
-	.score_block = mahalanobis_score_block,
-	.contribute = mahalanobis_contribute,
+	.open = pyn_scaled_ellipsoid_open,
+	.score_row = pyn_scaled_ellipsoid_score_row,
+	.score_block = pyn_scaled_ellipsoid_score_block,
+	.contribute = pyn_scaled_ellipsoid_contribute,
 };

@@ -266,3 +266,42 @@ pyn_normal_quantile(double p)
 		z = polynomial(e, 8, r - 5.0) / polynomial(f, 8, r - 5.0);
 	return q < 0 ? -z : z;
 }
+
+/* ln Γ(degrees / 2), by Γ(a + 1) = a Γ(a). */
+static double
+log_half_gamma(int degrees)
+{
+	double		sum = degrees % 2 == 1 ? 0.5723649429247001 : 0.0;	/* ln Γ(1/2) is ln √π */
+
+	for (int twice = 2 - degrees % 2; twice < degrees; twice += 2)
+		sum += pyn_log(twice / 2.0);
+	return sum;
+}
+
+/*
+ * Bisection on the lower incomplete gamma function's series x^a e^-x Σ x^n / Γ(a + n + 1), with a half the degrees and x half the
+ * number sought.  All its terms are positive.
+ */
+double
+pyn_chi_square_quantile(double p, int degrees)
+{
+	double		a = degrees / 2.0;
+	double		log_gamma = log_half_gamma(degrees) + pyn_log(a);	/* of a + 1 */
+	double		low = 0;
+	double		high = a + 10.0 * sqrt(a) + 40.0;
+
+	for (int step = 0; step < 100; step++)
+	{
+		double		x = 0.5 * (low + high);
+		double		term = 1.0;
+		double		sum = 1.0;
+
+		for (double n = a + 1.0; term > 1e-17 * sum; n += 1.0)
+			sum += term *= x / n;
+		if (pyn_log(sum) + a * pyn_log(x) - x - log_gamma < pyn_log(p))
+			low = x;
+		else
+			high = x;
+	}
+	return low + high;
+}

@@ -182,7 +182,7 @@ pyn_cholesky(double *matrix, int size)
 	return true;
 }
 
-void
+PYN_VECTORISED void
 pyn_solve_lower(const double *factor, int size, double *x)
 {
 	for (int k = 0; k < size; k++)
