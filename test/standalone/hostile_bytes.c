@@ -13,10 +13,12 @@
 
 #include "kernel/port.h"
 #include "kernel/hash.h"
+#include "detectors/counterfactual.h"
 #include "detectors/model.h"
 #include "sketch/sketch.h"
 #include "tap.h"
 
+#define CHANGES_SOUGHT 67		/* of so many rows for one a change is sought */
 #define MUTATIONS 100000		/* of each detector's default model */
 #define VARIANT_MUTATIONS 20000 /* of one with another choice */
 #define ROWS 400
@@ -153,6 +155,7 @@ static bool
 try_model(const uint8 *data, Size length)
 {
 	static const double numbers[] = {0, 1.5, -1e308, 1e308, 1.7e9};
+	static int	next_change;
 	PynModel   *model;
 
 	if (pyn_model_read(data, length, &model) != NULL)
@@ -183,6 +186,14 @@ try_model(const uint8 *data, Size length)
 		if (verdict.is_anomaly && verdict.is_suppressed)
 			abort();
 		pyn_contributions(model, cells, shares);
+		if (++next_change % CHANGES_SOUGHT == 0)
+		{
+			PynCounterfactual found;
+
+			pyn_find_changes(model, cells, &found);
+			if (found.evaluations > PYN_MOST_EVALUATIONS)
+				abort();
+		}
 	}
 	return true;
 }
