@@ -18,16 +18,11 @@
 #include <math.h>
 
 #include "detectors/reference_sets.h"
+#include "detectors/vector.h"
 
 #define MAX_SIZE 256
 #define MOST_NUMBERS (4 * 1024 * 1024)	/* of all estimators */
 #define LANES PYN_ROW_LANES
-
-#if defined(__x86_64__) && defined(__gnu_linux__) && defined(__GNUC__) && !defined(__SANITIZE_ADDRESS__)
-#define ANY_CPU __attribute__((target_clones("avx2", "default")))
-#else
-#define ANY_CPU
-#endif
 
 typedef float Vector __attribute__((vector_size(4 * LANES)));
 typedef int32 Mask __attribute__((vector_size(4 * LANES)));
@@ -196,7 +191,7 @@ inne_open(PynReader *reader, int features, void **state)
  * Isolation scores of LANES rows by one estimator: the last ball that a row is in is the smallest.  Rows equal to a
  * centre are taken to be outside of its ball, the first time.
  */
-static ANY_CPU void
+static PYN_ANY_CPU void
 isolate_rows(const Inne *inne, int set, const float *rows, int stride, float *scores)
 {
 	int			features = inne->sets.features;
@@ -254,7 +249,7 @@ inne_score_block(const void *state, const double *values, int stride, int rows, 
 }
 
 /* The same for one row by one estimator, LANES centres side by side. */
-static ANY_CPU float
+static PYN_ANY_CPU float
 isolate_row(const Inne *inne, int set, const float *row)
 {
 	int			features = inne->sets.features;

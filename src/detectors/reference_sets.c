@@ -320,6 +320,59 @@ list_least(const float *squares, int size, float *list, int *places, int length)
 	}
 }
 
+/* The least squares of each lane, then those of all lanes, as far as they can be among the `length` least. */
+static ALWAYS_INLINE void
+least_of_lanes(const float *squares, int padded, float *list, int length)
+{
+	Vector		lists[FEW];
+	int			filled = 0;
+
+	for (int i = 0; i < length; i++)
+		for (int lane = 0; lane < LANES; lane++)
+			lists[i][lane] = INFINITY;
+	for (int first = 0; first < padded; first += LANES)
+	{
+		Vector		distances;
+
+		memcpy(&distances, squares + first, sizeof(distances));
+		sink(lists, length, &distances);
+	}
+	for (int lane = 0; lane < LANES; lane++)
+		for (int i = 0; i < length; i++)
+		{
+			float		square = lists[i][lane];
+			int			place;
+
+			if (filled == length && !(square < list[length - 1]))
+				break;
+			place = filled < length ? filled++ : length - 1;
+			for (; place > 0 && list[place - 1] > square; place--)
+				list[place] = list[place - 1];
+			list[place] = square;
+		}
+}
+
+#define LEAST_OF_FEW_LANES(n) \
+	case n: \
+		least_of_lanes(squares, padded, list, n); \
+		return;
+
+static PYN_ANY_CPU void
+find_least_of_lanes(const float *squares, int padded, float *list, int length)
+{
+	switch (length)
+	{
+			LEAST_OF_FEW_LANES(1);
+			LEAST_OF_FEW_LANES(2);
+			LEAST_OF_FEW_LANES(3);
+			LEAST_OF_FEW_LANES(4);
+			LEAST_OF_FEW_LANES(5);
+			LEAST_OF_FEW_LANES(6);
+			LEAST_OF_FEW_LANES(7);
+			LEAST_OF_FEW_LANES(8);
+	}
+}
+
 void
 pyn_reference_row(const PynReferenceSets *sets, const float *row, int k, PynNearest nearest, float *distances)
 {
@@ -331,7 +384,10 @@ pyn_reference_row(const PynReferenceSets *sets, const float *row, int k, PynNear
 	for (int set = 0; set < sets->sets; set++)
 	{
 		distances_of_row(sets->lanes + (Size) set * sets->padded * sets->features, sets->padded, sets->features, row, squares);
-		list_least(squares, sets->size, list, NULL, length);
+		if (length <= FEW)
+			find_least_of_lanes(squares, sets->padded, list, length);
+		else
+			list_least(squares, sets->size, list, NULL, length);
 		distances[set] = summarise(list, length, sets->size, k, nearest);
 	}
 	pfree(squares);

@@ -1,4 +1,4 @@
-/* sources: src/kernel/bytes.c src/kernel/hash.c src/detectors/reference_sets.c src/detectors/scaling.c src/detectors/math.c */
+/* sources: src/kernel/bytes.c src/kernel/hash.c src/sketch/sketch.c src/sketch/column.c src/sketch/sample.c src/sketch/quantiles.c src/sketch/distinct.c src/sketch/heavy_hitters.c src/sketch/sketch_format.c detectors */
 /*
  * reference_sets.c
  *		Distances to the nearest references of sets, against those found by sorting all distances.
