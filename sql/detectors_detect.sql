@@ -93,7 +93,7 @@ UPDATE gaps SET a = 'NaN' WHERE id = 5;
 UPDATE gaps SET a = 1e308 WHERE id = 6;
 SELECT key, score IS NULL AS "no score", is_anomaly, severity, state FROM pynomaly.detect('gaps', '{a,b}', key => '{id}')
 WHERE (key ->> 'id')::int IN (3, 4, 5, 6, 7) ORDER BY key;
-SELECT key, reasons -> 0 -> 'feature' AS feature, (reasons -> 0 -> 'value')::float8 AS value FROM pynomaly.anomalies('gaps', '{a,b}', key => '{id}', contamination => 0.004) ORDER BY key;
+SELECT key, reasons -> 0 -> 'feature' AS feature, (reasons -> 0 -> 'value')::float8 AS value FROM pynomaly.anomalies('gaps', '{a,b}', 'isolation_forest', key => '{id}', contamination => 0.004) ORDER BY key;
 
 -- Categories by rarity, booleans, dates; a category that most rows do not have is the reason.
 CREATE TABLE mixed AS SELECT i AS id, CASE WHEN i % 3 = 0 THEN 'red' ELSE 'green' END AS colour, i % 2 = 0 AS even,
@@ -119,9 +119,9 @@ SELECT count(*) FILTER (WHERE is_anomaly) = count(*) FILTER (WHERE score >= 0.8)
 FROM pynomaly.detect('reading', options => '{"threshold": 0.8}');
 SELECT count(*) FILTER (WHERE reasons IS NOT NULL) AS none FROM pynomaly.detect('reading', options => '{"explain": "none"}');
 SELECT string_agg(DISTINCT r ->> 'feature', ', ') AS features
-FROM pynomaly.detect('reading', options => '{"explain": "all", "label_column": "place"}') AS d, jsonb_array_elements(reasons) AS r;
+FROM pynomaly.detect('reading', algorithm => 'isolation_forest', options => '{"explain": "all", "label_column": "place"}') AS d, jsonb_array_elements(reasons) AS r;
 SELECT (pynomaly.fit(pynomaly.sketch_of('reading'), 'isolation_forest', '{"trees": 3, "sample_size": 16}')::jsonb ->> 'bytes')::int <
-    (pynomaly.fit(pynomaly.sketch_of('reading'))::jsonb ->> 'bytes')::int / 20 AS "small forests are small";
+    (pynomaly.fit(pynomaly.sketch_of('reading'), 'isolation_forest')::jsonb ->> 'bytes')::int / 20 AS "small forests are small";
 SELECT f ->> 'encoding' AS encoding, f -> 'low' AS low, f -> 'high' AS high
 FROM jsonb_array_elements(pynomaly.fit(pynomaly.sketch_of('reading', '{at}'), 'ecod', '{"time_zone": "Asia/Tokyo"}')::jsonb -> 'features') AS f;
 

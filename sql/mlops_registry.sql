@@ -35,13 +35,13 @@ SELECT mlops('train', jsonb_build_object('name', 'payments', 'sketch', :'sketch'
     'description', 'payments by card'));
 SELECT mlops('train', jsonb_build_object('name', 'payments', 'sketch', :'sketch'));
 SELECT mlops('train', jsonb_build_object('name', 'payments', 'sketch', :'sketch', 'algorithm', 'ecod', 'contamination', 0.05));
-SELECT mlops('train', jsonb_build_object('name', 'payments', 'sketch', :'sketch', 'options',
+SELECT mlops('train', jsonb_build_object('name', 'payments', 'sketch', :'sketch', 'algorithm', 'isolation_forest', 'options',
     '{"seed": 7, "trees": 10, "contamination": 0.2, "sample_text": true, "label_column": "hour"}'::jsonb, 'contamination', 0.1));
 SELECT version, v.digest = d.digest AS same_digest, pynomaly_kernel.get_artifact(decode(v.digest, 'hex')) = pynomaly.model_send(f.model) AS same_bytes
 FROM pynomaly_mlops.version v JOIN (VALUES
     (1, pynomaly.fit(pynomaly.sketch_of('payment'))), (2, pynomaly.fit(pynomaly.sketch_of('payment'))),
     (3, pynomaly.fit(pynomaly.sketch_of('payment'), 'ecod', '{"contamination": 0.05}')),
-    (4, pynomaly.fit(pynomaly.sketch_of('payment'), options => '{"seed": 7, "trees": 10, "contamination": 0.1, "label_column": "hour"}'))) AS f (version, model)
+    (4, pynomaly.fit(pynomaly.sketch_of('payment'), 'isolation_forest', '{"seed": 7, "trees": 10, "contamination": 0.1, "label_column": "hour"}'))) AS f (version, model)
     USING (version), LATERAL (SELECT encode(sha256(pynomaly.model_send(f.model)), 'hex') AS digest) AS d
 WHERE name = 'payments' ORDER BY version;
 -- Equal models are stored once.
@@ -130,7 +130,7 @@ SELECT data - 'seconds' - 'digest' FROM pynomaly_kernel.event WHERE type = 'mlop
 CREATE TABLE "@ odd/table" AS SELECT * FROM payment;
 ALTER TABLE "@ odd/table" ADD PRIMARY KEY (id);
 SELECT mlops('train', jsonb_build_object('name', 'direct', 'relation', '"@ odd/table"'::regclass::oid::bigint));
-SELECT mlops('train', jsonb_build_object('name', 'direct', 'source', 'mlops_registry."@ odd/table"', 'contamination', 0.1,
+SELECT mlops('train', jsonb_build_object('name', 'direct', 'source', 'mlops_registry."@ odd/table"', 'contamination', 0.1, 'algorithm', 'isolation_forest',
     'options', '{"seed": 7, "trees": 10, "label_column": "hour", "sample_text": false}'::jsonb));
 SELECT mlops('train', jsonb_build_object('name', 'direct', 'source', 'mlops_registry."@ odd/table"', 'columns', '["amount", "shop"]'::jsonb, 'key', '["id"]'::jsonb));
 SELECT version, source, dataset IS NOT NULL AS dataset, columns, rows, seed, contamination, options FROM pynomaly_mlops.version

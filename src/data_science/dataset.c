@@ -65,7 +65,7 @@ static PynSource *
 open_source(const PynDataset *dataset, const char *label)
 {
 	PynSourceOptions options = {
-		.columns = dataset->columns,.key = dataset->key,.except = label,.keep_key = true
+		.columns = dataset->columns,.key = dataset->key,.except = label,.label = PYN_LABEL_IF_POSSIBLE,.keep_key = true
 	};
 	PynSource  *source = pyn_source_of_relation(dataset->relation, &options);
 

@@ -6,12 +6,14 @@
 #include "detectors/detector.h"
 
 const PynDetector *const pyn_detectors[] = {
+	&pyn_auto,
 	&pyn_isolation_forest,
 	&pyn_ecod,
 	&pyn_knn,
 	&pyn_lof,
 	&pyn_inne,
 	&pyn_cblof,
+	&pyn_cleaned_neighbours,
 	&pyn_ensemble,
 	&pyn_copod,
 	&pyn_zscore,
@@ -47,4 +49,13 @@ pyn_plan_defaults(PynPlan *plan, const PynDetector *detector)
 	plan->weight = 1.0;
 	for (int i = 0; i < detector->parameter_count; i++)
 		plan->settings[i] = detector->parameters[i].initial;
+}
+
+bool
+pyn_plan_learns(const PynPlan *plan)
+{
+	for (int i = 0; i < plan->member_count; i++)
+		if (pyn_plan_learns(&plan->members[i]))
+			return true;
+	return plan->detector->learns;
 }

@@ -70,6 +70,7 @@ read_request(FunctionCallInfo fcinfo, Request *request)
 			pyn_set_contamination(&request->options, request->contamination);
 		request->options.fit.all_text = request->source.columns != NULL;
 		request->source.except = request->options.label;
+		request->source.label = pyn_plan_learns(&request->options.fit.plan) ? PYN_LABEL_READ : PYN_LABEL_IGNORED;
 		return;
 	}
 	request->model_name = text_to_cstring(PG_GETARG_TEXT_PP(ARGUMENT_MODEL));

@@ -114,6 +114,9 @@ typedef struct PynDetector
 	 */
 	int			(*parts) (const void *state, const double *row, PynPart *parts);
 
+	/* It learns from labels. */
+	bool		learns;
+
 	/* Its plan may name members; and whether it uses their weights. */
 	bool		combines;
 	bool		(*weighs) (const PynPlan *plan);
@@ -124,6 +127,7 @@ typedef struct PynDetector
 	char	   *(*decisions) (const void *state);
 } PynDetector;
 
+extern const PynDetector pyn_auto;
 extern const PynDetector pyn_isolation_forest;
 
 /* Settings of pyn_isolation_forest, for those who combine it with others. */
@@ -150,6 +154,7 @@ extern const PynDetector pyn_knn;
 extern const PynDetector pyn_lof;
 extern const PynDetector pyn_inne;
 extern const PynDetector pyn_cblof;
+extern const PynDetector pyn_cleaned_neighbours;
 extern const PynDetector pyn_ensemble;
 extern const PynDetector pyn_copod;
 extern const PynDetector pyn_zscore;
@@ -166,6 +171,7 @@ extern const PynDetector pyn_loda;
 extern const PynDetector *const pyn_detectors[];
 extern const int pyn_detector_count;
 extern const PynDetector *pyn_find_detector(const char *name);	/* NULL when there is none */
+extern bool pyn_plan_learns(const PynPlan *plan);	/* whether it or a member learns from labels */
 extern void pyn_plan_defaults(PynPlan *plan, const PynDetector *detector);
 
 /* A number's order-preserving key: keys compare as the numbers, rounded to float4, do.  Missing is the centre, 0. */

@@ -20,7 +20,6 @@
 #include "sketch/cell.h"
 #include "sketch/sketch_type.h"
 
-#define AUTO_ALGORITHM "isolation_forest"	/* what "auto" stands for */
 #define MOST_SEED 9007199254740991.0	/* the largest that a JSON number keeps exactly */
 #define DEFAULT_CONTAMINATION 0.01
 
@@ -98,17 +97,10 @@ set_zone(PynFitOptions *fit, const char *name)
 	fit->zone = probe.zone;
 }
 
-/* What "auto" stands for. */
-static const PynDetector *
-find_detector(const char *algorithm)
-{
-	return pyn_require_detector(strcmp(algorithm, "auto") == 0 ? AUTO_ALGORITHM : algorithm);
-}
-
 void
 pyn_call_options(const char *algorithm, Jsonb *json, bool detecting, PynCallOptions *options)
 {
-	const PynDetector *detector = find_detector(algorithm);
+	const PynDetector *detector = pyn_require_detector(algorithm);
 	PynOption	all[OPTION_COUNT] = {
 		[OPTION_SEED] = {"seed", PYN_OPTION_INTEGER, 0, MOST_SEED, .number = PYN_DEFAULT_SEED},
 		[OPTION_TIME_ZONE] = {"time_zone", PYN_OPTION_TEXT, .text = "UTC"},
@@ -220,6 +212,36 @@ require_rules(const PynSketch *sketch, const PynFitOptions *options)
 	pfree(columns);
 }
 
+/* Labels are to be learnt from: the column must be there, and hold nothing else. */
+static void
+check_labels(const PynSketch *sketch, const char *label, const char *what)
+{
+	int			place = pyn_sketch_find_column(sketch, label);
+	const char *name = pyn_utf8_to_server(label, strlen(label));
+	const PynColumn *column;
+
+	if (place < 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_COLUMN),
+				 errmsg("%s has no column \"%s\" to learn labels from", what, name),
+				 errhint("Make the sketch with it among the columns; it is never a feature.")));
+	column = &sketch->columns[place];
+	for (uint32 row = 0; row < sketch->sample.count; row++)
+	{
+		PynCell		cell = pyn_sample_cell(&sketch->sample, row, place);
+
+		if (column->kind == PYN_KIND_BOOLEAN || column->kind == PYN_KIND_INTEGER || column->kind == PYN_KIND_NUMBER)
+			if (pyn_cell_is_null(column->kind, cell) || cell.number == 0.0 || cell.number == 1.0)
+				continue;
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 pyn_kind_is_text(column->kind) ?
+				 errmsg("label column \"%s\" of %s is of kind %s", name, what, pyn_kind_name(column->kind)) :
+				 errmsg("label column \"%s\" of %s holds %g", name, what, cell.number),
+				 errhint("A label is true or 1 for an anomaly, false or 0 for an ordinary row, and NULL where that is not known.")));
+	}
+}
+
 /*
  * pyn_fit_sketch fits a model to a settled sketch; `what` names the data in messages, as in `relation "t"`.
  */
@@ -239,6 +261,8 @@ pyn_fit_sketch(const PynSketch *sketch, const PynFitOptions *options, const char
 				 errmsg("%s has no rows to learn from", what),
 				 errhint("Load data first, or score by a model that was fitted elsewhere.")));
 	require_rules(sketch, options);
+	if (options->label != NULL && pyn_plan_learns(&options->plan))
+		check_labels(sketch, options->label, what);
 	MemoryContextSwitchTo(context);
 	pyn_writer_init(&writer, 65536);
 	problem = pyn_model_fit(sketch, options, &model, &writer);
@@ -284,13 +308,6 @@ pyn_algorithms(PG_FUNCTION_ARGS)
 	bool		nulls[4] = {false};
 
 	InitMaterializedSRF(fcinfo, 0);
-	values[0] = CStringGetTextDatum("auto");
-	values[1] = CStringGetTextDatum("chooses for you; now always " AUTO_ALGORITHM);
-	values[2] = JsonbPGetDatum(pyn_plan_describe(pyn_find_detector(AUTO_ALGORITHM)));
-	values[3] = (Datum) 0;
-	nulls[3] = true;
-	tuplestore_putvalues(info->setResult, info->setDesc, values, nulls);
-	nulls[3] = false;
 	for (int i = 0; i < pyn_detector_count; i++)
 	{
 		values[0] = CStringGetTextDatum(pyn_detectors[i]->name);

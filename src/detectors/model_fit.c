@@ -25,9 +25,16 @@ set_columns(PynModel *model, const PynSketch *sketch, const char *label)
 	}
 }
 
+/* 1: anomalous, 0: ordinary; anything else says nothing. */
+static int8
+label_of(double number)
+{
+	return number == 1.0 ? 1 : number == 0.0 ? 0 : -1;
+}
+
 /* Encodes the sampled rows.  Rows without any value are left out: they are not scored either. */
 static void
-make_training(const PynModel *model, const PynSketch *sketch, PynTraining *training)
+make_training(const PynModel *model, const PynSketch *sketch, int label, PynTraining *training)
 {
 	const PynSample *sample = &sketch->sample;
 	int			rows = 0;
@@ -36,6 +43,7 @@ make_training(const PynModel *model, const PynSketch *sketch, PynTraining *train
 	double	   *values = pyn_new(double, (Size) model->feature_count * sample->count);
 	int64	   *weights = pyn_new(int64, sample->count);
 	double	   *centres = pyn_new(double, model->feature_count);
+	int8	   *labels = label >= 0 ? pyn_new(int8, sample->count) : NULL;
 
 	training->total_weight = 0;
 	for (uint32 sampled = 0; sampled < sample->count; sampled++)
@@ -50,6 +58,8 @@ make_training(const PynModel *model, const PynSketch *sketch, PynTraining *train
 		for (int feature = 0; feature < model->feature_count; feature++)
 			values[(Size) feature * sample->count + rows] = row_values[feature];
 		weights[rows] = sample->rows[sampled].weight;
+		if (labels != NULL)
+			labels[rows] = label_of(pyn_sample_cell(sample, sampled, label).number);
 		training->total_weight += weights[rows];
 		rows++;
 	}
@@ -65,6 +75,7 @@ make_training(const PynModel *model, const PynSketch *sketch, PynTraining *train
 	training->values = values;
 	training->weights = weights;
 	training->centres = centres;
+	training->labels = labels;
 	pfree(cells);
 	pfree(row_values);
 }
@@ -82,7 +93,7 @@ pyn_training_again(PynModel *model, const PynSketch *sketch, PynTraining *traini
 			return false;
 		model->columns[i].origin = origin;
 	}
-	make_training(model, sketch, training);
+	make_training(model, sketch, -1, training);
 	return training->rows > 0;
 }
 
@@ -135,6 +146,7 @@ pyn_model_fit(const PynSketch *sketch, const PynFitOptions *options, PynModel **
 	PynTraining training = {.seed = options->seed};
 	PynWriter	parameters;
 	PynReader	reader;
+	int			label = -1;
 	const char *problem;
 
 	*result = model;
@@ -160,7 +172,11 @@ pyn_model_fit(const PynSketch *sketch, const PynFitOptions *options, PynModel **
 	if (model->feature_count > PYN_MAX_FEATURES)
 		return "there are too many columns";
 
-	make_training(model, sketch, &training);
+	if (options->label != NULL && pyn_plan_learns(&options->plan))
+		label = pyn_sketch_find_column(sketch, options->label);
+	if (label >= 0 && pyn_kind_is_text(sketch->columns[label].kind))
+		return "the label is a text";
+	make_training(model, sketch, label, &training);
 	if (training.total_weight < 2)
 		return "only one row has a value";
 	pyn_writer_init(&parameters, 65536);
@@ -177,6 +193,8 @@ pyn_model_fit(const PynSketch *sketch, const PynFitOptions *options, PynModel **
 	pfree((void *) training.values);
 	pfree((void *) training.weights);
 	pfree((void *) training.centres);
+	if (training.labels != NULL)
+		pfree((void *) training.labels);
 	return NULL;
 }
 

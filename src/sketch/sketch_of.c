@@ -41,6 +41,8 @@ collect_row(void *state, TupleTableSlot *slot)
 		MemoryContextReset(collector->row_context);
 	old = MemoryContextSwitchTo(collector->row_context);
 	pyn_source_cells(collector->source, slot, collector->cells, collector->texts);
+	if (collector->source->label != NULL)
+		collector->cells[collector->source->column_count] = pyn_source_label(collector->source, slot);
 	key = pyn_source_key(collector->source, slot, &has_key);
 	MemoryContextSwitchTo(collector->sketch_context);
 	pyn_sketch_add(collector->sketch, has_key ? &key : NULL, collector->cells, collector->texts);
@@ -54,7 +56,8 @@ PynSketch *
 pyn_sketch_source(PynSource *source, uint64 seed, bool sample_text)
 {
 	Collector	collector = {.source = source, .sketch_context = CurrentMemoryContext};
-	PynSketch  *sketch = pyn_sketch_create(source->column_count, seed, sample_text);
+	int			count = source->column_count + (source->label != NULL ? 1 : 0);
+	PynSketch  *sketch = pyn_sketch_create(count, seed, sample_text);
 
 	for (int i = 0; i < source->column_count; i++)
 	{
@@ -62,12 +65,14 @@ pyn_sketch_source(PynSource *source, uint64 seed, bool sample_text)
 
 		pyn_sketch_set_column(sketch, i, pyn_name_to_utf8(column->name), column->reader.kind, column->is_key);
 	}
+	if (source->label != NULL)
+		pyn_sketch_set_column(sketch, count - 1, pyn_name_to_utf8(source->label->name), source->label->reader.kind, false);
 	pyn_require_sketch_memory(sketch->column_count, sketch->text_count, sample_text);
 	pyn_sketch_ready(sketch);
 
 	collector.sketch = sketch;
-	collector.cells = pyn_new(PynCell, source->column_count);
-	collector.texts = pyn_new0(PynText, source->column_count);
+	collector.cells = pyn_new(PynCell, count);
+	collector.texts = pyn_new0(PynText, count);
 	collector.row_context = AllocSetContextCreate(CurrentMemoryContext, "pynomaly row", ALLOCSET_DEFAULT_SIZES);
 	pyn_source_scan(source, collect_row, &collector);
 	MemoryContextDelete(collector.row_context);

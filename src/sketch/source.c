@@ -81,18 +81,52 @@ typedef struct Selection
 	const PynSourceOptions *options;
 } Selection;
 
+/* True when a column is that of the labels, and they are to be read. */
+static bool
+is_label(const Selection *selection, const char *name)
+{
+	return selection->options->label != PYN_LABEL_IGNORED && selection->options->except != NULL &&
+		strcmp(name, selection->options->except) == 0;
+}
+
 /* True when a column of the source has to be read. */
 static bool
 is_wanted(const Selection *selection, const char *name)
 {
 	return selection->options->whole_row || selection->columns == NIL || name_in(selection->columns, name) ||
-		name_in(selection->keys, name);
+		name_in(selection->keys, name) || is_label(selection, name);
 }
 
 static void
 leave_out(PynSource *source, const char *name, const char *why)
 {
 	source->left_out = lappend(source->left_out, psprintf("\"%s\" (%s)", name, why));
+}
+
+/* Finds the column of labels among the rows' columns. */
+static void
+choose_label(PynSource *source, const Selection *selection)
+{
+	TupleDesc	row_type = source->row_type;
+	PynSourceColumn *label = pyn_new0(PynSourceColumn, 1);
+
+	label->position = NO_POSITION;
+	for (int i = 0; i < source->row_columns; i++)
+		if (is_label(selection, NameStr(TupleDescAttr(row_type, i)->attname)))
+			label->position = i;
+	if (label->position == NO_POSITION)
+		return;
+	label->name = pstrdup(selection->options->except);
+	if (pyn_cell_reader(TupleDescAttr(row_type, label->position)->atttypid, true, &label->reader) &&
+		(label->reader.kind == PYN_KIND_BOOLEAN || label->reader.kind == PYN_KIND_INTEGER ||
+		 label->reader.kind == PYN_KIND_NUMBER))
+		source->label = label;
+	else if (selection->options->label == PYN_LABEL_READ)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATATYPE_MISMATCH),
+				 errmsg("label column \"%s\" of %s has type %s, which cannot be a label", label->name, source->description,
+						format_type_be(TupleDescAttr(row_type, label->position)->atttypid)),
+				 errhint("A label is true or 1 for an anomaly, false or 0 for an ordinary row, and NULL where that is not known.")));
 }
 
 /*
@@ -172,6 +206,7 @@ choose_columns(PynSource *source, const Selection *selection, bool complain)
 		key->type = getBaseType(TupleDescAttr(row_type, position)->atttypid);
 		source->key_count++;
 	}
+	choose_label(source, selection);
 }
 
 /* Two columns of a query may have one name; a column that takes part or is of the key may not. */
@@ -195,6 +230,8 @@ refuse_ambiguous_names(const PynSource *source)
 		refuse_ambiguous_name(source, source->columns[i].name, source->columns[i].position);
 	for (int i = 0; i < source->key_count; i++)
 		refuse_ambiguous_name(source, source->keys[i].name, source->keys[i].position);
+	if (source->label != NULL)
+		refuse_ambiguous_name(source, source->label->name, source->label->position);
 }
 
 static void
@@ -432,13 +469,13 @@ pyn_source_of_relation(Oid relation_id, const PynSourceOptions *options)
 
 		/* A named column that is not readable is the executor's to refuse: 42501. */
 		if (!may_read(relation_id, attribute->attnum, whole) && !name_in(selection.columns, name) &&
-			!name_in(selection.keys, name))
+			!name_in(selection.keys, name) && !(options->label == PYN_LABEL_READ && is_label(&selection, name)))
 		{
 			if (selection.columns == NIL)
 				leave_out(source, name, "no privilege");
 			continue;
 		}
-		if (!options->whole_row && selection.columns == NIL && !name_in(selection.keys, name) &&
+		if (!options->whole_row && selection.columns == NIL && !name_in(selection.keys, name) && !is_label(&selection, name) &&
 			!pyn_cell_reader(attribute->atttypid, true, &reader))
 		{
 			leave_out(source, name, format_type_be(attribute->atttypid));

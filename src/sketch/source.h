@@ -40,6 +40,14 @@ typedef struct PynKeyColumn
 	Oid			type;			/* the base type */
 } PynKeyColumn;
 
+/* What becomes of the column of labels, which is never a feature. */
+typedef enum PynLabelUse
+{
+	PYN_LABEL_IGNORED,
+	PYN_LABEL_IF_POSSIBLE,		/* it is read into the sketch where the caller may read it and it can be a label */
+	PYN_LABEL_READ				/* it is read, or that is an error */
+} PynLabelUse;
+
 typedef struct PynSource
 {
 	char	   *description;	/* relation "public.payments", or the query, for messages */
@@ -48,6 +56,7 @@ typedef struct PynSource
 	int			row_columns;	/* the first so many columns of row_type are the row itself */
 	int			column_count;
 	PynSourceColumn *columns;
+	PynSourceColumn *label;		/* the last column of the sketch, not among `columns`; or NULL */
 	PynKeyKind	key_kind;
 	int			key_count;
 	PynKeyColumn *keys;
@@ -62,6 +71,7 @@ typedef struct PynSourceOptions
 	ArrayType  *columns;		/* NULL: every usable column */
 	ArrayType  *key;			/* NULL: the primary key, else what the relation has */
 	const char *except;			/* a column that is never a feature (the label), or NULL */
+	PynLabelUse label;			/* whether that one is read all the same */
 	bool		whole_row;		/* all columns are wanted, not only those that take part */
 	bool		keep_key;		/* key columns take part (marked is_key) when columns is NULL */
 } PynSourceOptions;
@@ -78,6 +88,9 @@ extern uint64 pyn_source_key(const PynSource *source, TupleTableSlot *slot, bool
 
 /* Reads a row's cells; texts may be NULL when no text is wanted beyond the call. */
 extern void pyn_source_cells(const PynSource *source, TupleTableSlot *slot, PynCell *cells, PynText *texts);
+
+/* Reads a row's label. */
+extern PynCell pyn_source_label(const PynSource *source, TupleTableSlot *slot);
 
 /* sketch_of.c */
 extern PynSketch *pyn_sketch_source(PynSource *source, uint64 seed, bool sample_text);

@@ -162,3 +162,14 @@ pyn_source_cells(const PynSource *source, TupleTableSlot *slot, PynCell *cells, 
 									 texts != NULL ? &texts[i] : &ignored);
 	}
 }
+
+PynCell
+pyn_source_label(const PynSource *source, TupleTableSlot *slot)
+{
+	PynText		ignored;
+	const PynSourceColumn *label = source->label;
+
+	if (slot->tts_isnull[label->position])
+		return pyn_null_cell(label->reader.kind);
+	return pyn_read_cell(&label->reader, slot->tts_values[label->position], &ignored);
+}

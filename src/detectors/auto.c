@@ -1,0 +1,354 @@
+/*
+ * auto.c
+ *		What is fitted when no algorithm is named.
+ *
+ * Two detectors that see different things, combined: distances to cleaned references (cleaned_neighbours.c), which see rows
+ * that are far from all that is ordinary, also as a group and where only columns together are odd; and a forest, which sees
+ * single columns among many that say nothing.  The choice was made by experiment on labelled tables and on planted anomalies
+ * (docs/adr/0009-auto.md).  Each detector's score, in logarithms, is measured from its median in units of its median
+ * absolute deviation; the raw score is their weighted mean and half the largest of them.  How large the references are depends on the training data;
+ * what was chosen and why is kept in the model.
+ *
+ * Where rows are labelled, a linear model learns from the labels what this score and the features say (label_model.c).
+ *
+ * Model: the sum of both, some 0.4 MB for 8 features.  Time: see cleaned_neighbours.c.
+ */
+#include "kernel/port.h"
+#include "kernel/hash.h"
+
+#include <math.h>
+
+#include "detectors/cleaned_neighbours.h"
+#include "detectors/forest.h"
+#include "detectors/label_model.h"
+#include "detectors/math.h"
+#include "detectors/members.h"
+#include "detectors/scaling.h"
+
+#define FOREST_WEIGHT 1.0
+#define NORMAL_MAD 1.482602218505602	/* standard deviation of a normal distribution over its MAD */
+#define MOST_TEXT 1024
+#define MAX_SCORES (PYN_MAX_PASSES + 1)
+
+enum
+{
+	SETTING_TREES,
+	SETTING_SAMPLE_SIZE,
+	SETTING_COUNT
+};
+
+static const PynParameter parameters[SETTING_COUNT] = {
+	{.name = "trees",.initial = 100,.minimum = 1,.maximum = PYN_FOREST_MAX_TREES,.description = "number of trees of its forest"},
+	{.name = "sample_size",.initial = 128,.minimum = 2,.maximum = 1 << PYN_FOREST_MAX_HEIGHT,.description = "rows that each tree is grown from"},
+};
+
+typedef struct Auto
+{
+	int			features;
+	uint32		rows;			/* that it was fitted from */
+	void	   *neighbours;
+	void	   *forest;
+	double		forest_median;	/* of the training rows' logarithms */
+	double		forest_factor;	/* 1 / their scale */
+	int			scores;			/* the passes' and the forest's, which is the last */
+	double		weights[MAX_SCORES];
+	PynLabelModel *labels;		/* NULL: nothing was learnt from labels */
+	uint32		anomalies;		/* labelled */
+	uint32		ordinary;
+} Auto;
+
+/* ---------------------------------------------------------------- score */
+
+/* A forest's raw score is 2 to the power of what its trees say on average. */
+static inline double
+forest_score(const Auto *self, double raw)
+{
+	return (pyn_log(Max(raw, 1e-300)) - self->forest_median) * self->forest_factor;
+}
+
+/* The standardised scores of a row. */
+static void
+score_parts(const Auto *self, const double *row, double *scores)
+{
+	pyn_cleaned_row(self->neighbours, row, scores);
+	scores[self->scores - 1] = forest_score(self, pyn_isolation_forest.score_row(self->forest, row));
+}
+
+static double
+unlabelled_row(const Auto *self, const double *row)
+{
+	double		scores[MAX_SCORES];
+
+	score_parts(self, row, scores);
+	return pyn_mean_and_largest(scores, 1, self->weights, self->scores);
+}
+
+static void
+unlabelled_block(const Auto *self, const double *values, int stride, int rows, double *scores)
+{
+	double	   *all = pyn_new(double, (Size) self->scores * rows);
+	double	   *of_forest = all + (Size) (self->scores - 1) * rows;
+
+	CHECK_FOR_INTERRUPTS();
+	pyn_cleaned_block(self->neighbours, values, stride, rows, all);
+	pyn_isolation_forest.score_block(self->forest, values, stride, rows, of_forest);
+	for (int row = 0; row < rows; row++)
+	{
+		of_forest[row] = forest_score(self, of_forest[row]);
+		scores[row] = pyn_mean_and_largest(all + row, rows, self->weights, self->scores);
+	}
+	pfree(all);
+}
+
+static double
+auto_score_row(const void *state, const double *row)
+{
+	const Auto *self = state;
+	double		score = unlabelled_row(self, row);
+
+	return self->labels != NULL ? pyn_label_model_row(self->labels, score, row) : score;
+}
+
+static void
+auto_score_block(const void *state, const double *values, int stride, int rows, double *scores)
+{
+	const Auto *self = state;
+
+	unlabelled_block(self, values, stride, rows, scores);
+	if (self->labels != NULL)
+		pyn_label_model_block(self->labels, values, stride, rows, scores);
+}
+
+/* Both detectors explain a row as far as they find it odd; what was learnt from labels explains its own part. */
+static int
+auto_parts(const void *state, const double *row, PynPart *parts)
+{
+	const Auto *self = state;
+	double		scores[MAX_SCORES];
+	double		shares[MAX_SCORES];
+	double		of_neighbours = 0;
+	double		of_labels = 0;
+	double		sum;
+
+	score_parts(self, row, scores);
+	pyn_mean_and_largest_parts(scores, self->weights, self->scores, shares);
+	if (self->labels != NULL)
+		of_labels = pyn_label_model_share(self->labels, pyn_mean_and_largest(scores, 1, self->weights, self->scores), row);
+	for (int i = 0; i < self->scores - 1; i++)
+		of_neighbours += shares[i];
+	sum = of_neighbours + shares[self->scores - 1];
+	parts[0].detector = &pyn_cleaned_neighbours;
+	parts[0].state = self->neighbours;
+	parts[0].share = (1.0 - of_labels) * (sum > 0 ? of_neighbours / sum : 1.0);
+	parts[1].detector = &pyn_isolation_forest;
+	parts[1].state = self->forest;
+	parts[1].share = (1.0 - of_labels) * (sum > 0 ? shares[self->scores - 1] / sum : 0.0);
+	parts[2].detector = &pyn_label_part;
+	parts[2].state = self->labels;
+	parts[2].share = of_labels;
+	return 3;
+}
+
+/* ---------------------------------------------------------------- fit */
+
+/* Median and scale of the logarithms of the forest's scores of the training rows. */
+static void
+standardise_forest(Auto *self, const PynTraining *training)
+{
+	PynWeighted *numbers = pyn_new(PynWeighted, training->rows);
+	double	   *scores = pyn_new(double, training->rows);
+	double		total = (double) training->total_weight;
+	double		scale;
+
+	for (int start = 0; start < training->rows; start += PYN_SCORE_BLOCK)
+	{
+		CHECK_FOR_INTERRUPTS();
+		pyn_isolation_forest.score_block(self->forest, training->values + start, training->rows,
+										 Min(PYN_SCORE_BLOCK, training->rows - start), scores + start);
+	}
+	for (int row = 0; row < training->rows; row++)
+	{
+		numbers[row].value = pyn_log(Max(scores[row], 1e-300));
+		numbers[row].weight = (double) training->weights[row];
+	}
+	pyn_weighted_sort(numbers, training->rows);
+	self->forest_median = pyn_weighted_quantile(numbers, training->rows, total, 0.5);
+	for (int row = 0; row < training->rows; row++)
+		numbers[row].value = fabs(numbers[row].value - self->forest_median);
+	pyn_weighted_sort(numbers, training->rows);
+	scale = NORMAL_MAD * pyn_weighted_quantile(numbers, training->rows, total, 0.5);
+	if (!(scale > 1e-6))
+	{
+		/* More than half of all rows score the same: the spread of the others. */
+		double		sum = 0;
+
+		for (int row = 0; row < training->rows; row++)
+			sum += numbers[row].value * numbers[row].value * (numbers[row].weight / total);
+		scale = sqrt(sum);
+	}
+	self->forest_factor = scale > 1e-6 ? 1.0 / scale : 1.0;
+	pfree(numbers);
+	pfree(scores);
+}
+
+/* Fits a detector, appends u32 length and bytes of its parameters, and opens it. */
+static void *
+fit_part(const PynTraining *training, const PynPlan *plan, PynWriter *writer)
+{
+	PynWriter	parameters;
+	PynReader	reader;
+	void	   *state = NULL;
+	const char *problem;
+
+	pyn_writer_init(&parameters, 65536);
+	plan->detector->fit(training, plan, &parameters);
+	pyn_reader_init(&reader, parameters.data, parameters.length);
+	problem = plan->detector->open(&reader, training->features, &state);
+	Assert(problem == NULL);
+	(void) problem;
+	pyn_write_u32(writer, (uint32) parameters.length);
+	pyn_write_bytes(writer, parameters.data, parameters.length);
+	pfree(parameters.data);
+	return state;
+}
+
+/* Learns from labels, where there are such of anomalies. */
+static void
+fit_labels(const PynTraining *training, const Auto *self, PynWriter *writer)
+{
+	double	   *scores = pyn_new(double, training->rows);
+
+	for (int start = 0; start < training->rows; start += PYN_SCORE_BLOCK)
+		unlabelled_block(self, training->values + start, training->rows, Min(PYN_SCORE_BLOCK, training->rows - start),
+						 scores + start);
+	pyn_label_model_fit(training, scores, writer);
+	pfree(scores);
+}
+
+/*
+ * u32 rows, u32 labelled anomalies and ordinary rows, the neighbours, the forest, f64 its weight, median and factor, u8 whether
+ * labels taught something, and what.
+ */
+static void
+auto_fit(const PynTraining *training, const PynPlan *plan, PynWriter *writer)
+{
+	Auto		self = {.features = training->features};
+	PynPlan		neighbours;
+	PynPlan		forest;
+	int			anomalies;
+	int			ordinary;
+
+	pyn_count_labels(training, &anomalies, &ordinary);
+	pyn_write_u32(writer, (uint32) training->rows);
+	pyn_write_u32(writer, (uint32) anomalies);
+	pyn_write_u32(writer, (uint32) ordinary);
+	pyn_plan_defaults(&neighbours, &pyn_cleaned_neighbours);
+	self.neighbours = fit_part(training, &neighbours, writer);
+	pyn_plan_defaults(&forest, &pyn_isolation_forest);
+	forest.settings[PYN_FOREST_SPLITS] = PYN_SPLITS_POOLED_GAIN;
+	forest.settings[PYN_FOREST_TREES] = plan->settings[SETTING_TREES];
+	forest.settings[PYN_FOREST_SAMPLE_SIZE] = plan->settings[SETTING_SAMPLE_SIZE];
+	self.forest = fit_part(training, &forest, writer);
+	standardise_forest(&self, training);
+	self.scores = pyn_cleaned_passes(self.neighbours, self.weights) + 1;
+	self.weights[self.scores - 1] = FOREST_WEIGHT;
+	pyn_write_f64(writer, FOREST_WEIGHT);
+	pyn_write_f64(writer, self.forest_median);
+	pyn_write_f64(writer, self.forest_factor);
+	pyn_write_u8(writer, anomalies > 0);
+	if (anomalies > 0)
+		fit_labels(training, &self, writer);
+}
+
+/* ---------------------------------------------------------------- open */
+
+static const char *
+read_part(PynReader *reader, int features, const PynDetector *detector, void **state)
+{
+	uint32		length = pyn_read_u32(reader);
+	const uint8 *bytes = pyn_read_bytes(reader, length);
+	PynReader	parameters;
+	const char *problem;
+
+	if (bytes == NULL)
+		return "a part is cut off";
+	pyn_reader_init(&parameters, bytes, length);
+	if ((problem = detector->open(&parameters, features, state)) != NULL)
+		return problem;
+	if (parameters.failed || pyn_reader_left(&parameters) > 0)
+		return "a part has the wrong length";
+	return NULL;
+}
+
+static const char *
+auto_open(PynReader *reader, int features, void **state)
+{
+	Auto	   *self = palloc0(sizeof(Auto));
+	const char *problem;
+	double		weight;
+
+	self->features = features;
+	self->rows = pyn_read_u32(reader);
+	self->anomalies = pyn_read_u32(reader);
+	self->ordinary = pyn_read_u32(reader);
+	if ((problem = read_part(reader, features, &pyn_cleaned_neighbours, &self->neighbours)) != NULL ||
+		(problem = read_part(reader, features, &pyn_isolation_forest, &self->forest)) != NULL)
+		return problem;
+	weight = pyn_read_f64(reader);
+	self->forest_median = pyn_read_f64(reader);
+	self->forest_factor = pyn_read_f64(reader);
+	if (!(weight > 0 && weight <= 1e6) || !(fabs(self->forest_median) <= 1e3) ||
+		!(self->forest_factor > 0 && self->forest_factor <= 1e6))
+		return "the forest's scale is impossible";
+	self->scores = pyn_cleaned_passes(self->neighbours, self->weights) + 1;
+	self->weights[self->scores - 1] = weight;
+	switch (pyn_read_u8(reader))
+	{
+		case 0:
+			break;
+		case 1:
+			if ((problem = pyn_label_model_read(reader, features, &self->labels)) != NULL)
+				return problem;
+			break;
+		default:
+			return "what labels taught is in an unknown form";
+	}
+	*state = self;
+	return NULL;
+}
+
+/* What was chosen for the training data, and why. */
+static char *
+auto_decisions(const void *state)
+{
+	const Auto *self = state;
+	char	   *text = palloc(MOST_TEXT);
+	int			length = pyn_cleaned_describe(self->neighbours, text, MOST_TEXT);
+
+	length += snprintf(text + length, MOST_TEXT - length,
+					   "; beside them a forest of oblique splits, for single columns among many that say nothing");
+	if (self->labels == NULL)
+		snprintf(text + length, MOST_TEXT - length, "; no row is labelled as an anomaly, so nothing is learnt from labels");
+	else if (self->ordinary > 0)
+		snprintf(text + length, MOST_TEXT - length, "; a regression on the labels of %u anomalies and %u ordinary rows adds what they teach",
+				 self->anomalies, self->ordinary);
+	else
+		snprintf(text + length, MOST_TEXT - length, "; a regression on the labels of %u anomalies adds what they teach; no row is labelled as "
+				 "ordinary, so those without a label stand for them", self->anomalies);
+	return text;
+}
+
+const PynDetector pyn_auto = {
+	.name = "auto",
+	.description = "distances to cleaned references and a forest, with what labels teach where there are some; the default",
+	.source = "docs/adr/0009-auto.md",
+	.parameter_count = SETTING_COUNT,
+	.parameters = parameters,
+	.fit = auto_fit,
+	.open = auto_open,
+	.score_row = auto_score_row,
+	.score_block = auto_score_block,
+	.parts = auto_parts,
+	.learns = true,
+	.decisions = auto_decisions,
+};
