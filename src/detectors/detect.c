@@ -153,18 +153,11 @@ column_names(const PynModel *model)
 	return construct_array(names, model->column_count, NAMEOID, NAMEDATALEN, false, TYPALIGN_CHAR);
 }
 
-static bool
-kinds_agree(PynKind given, PynKind wanted)
-{
-	return given == wanted || ((given == PYN_KIND_INTEGER || given == PYN_KIND_NUMBER) &&
-							   (wanted == PYN_KIND_INTEGER || wanted == PYN_KIND_NUMBER));
-}
-
 static void
 require_kinds(const PynSource *source, const PynModel *model)
 {
 	for (int i = 0; i < model->column_count; i++)
-		if (!kinds_agree(source->columns[i].reader.kind, model->columns[i].kind))
+		if (!pyn_kinds_agree(source->columns[i].reader.kind, model->columns[i].kind))
 			ereport(ERROR,
 					(errcode(ERRCODE_DATATYPE_MISMATCH),
 					 errmsg("column \"%s\" of %s is of kind %s, and of kind %s in the model", source->columns[i].name,

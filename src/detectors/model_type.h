@@ -78,6 +78,14 @@ extern void pyn_set_contamination(PynCallOptions *options, double contamination)
 extern Datum pyn_fit_sketch(const PynSketch *sketch, const PynFitOptions *options, const char *what);
 extern void pyn_set_zone(PynModel *model);
 
+/* Whether values of one kind may be given to a column of another: integers and numbers are read alike. */
+static inline bool
+pyn_kinds_agree(PynKind given, PynKind wanted)
+{
+	return given == wanted || ((given == PYN_KIND_INTEGER || given == PYN_KIND_NUMBER) &&
+							   (wanted == PYN_KIND_INTEGER || wanted == PYN_KIND_NUMBER));
+}
+
 /* reasons.c */
 extern const char *pyn_severity_name(PynSeverity severity);
 
