@@ -54,7 +54,7 @@ SELECT count(*) > 0 AS pairs, bool_and(jsonb_array_length(answer -> 'changes') =
 FROM answer WHERE answer -> 'changes' @> '[{"features": []}]' AND answer #> '{changes,0,features}' IS NOT NULL;
 SELECT bool_and(NOT pynomaly.is_anomaly(model, jsonb_populate_record(row, jsonb_object_agg))) AS "pairs turn it"
 FROM (SELECT algorithm, row, jsonb_object_agg(c ->> 'feature',
-             CASE WHEN c -> 'normal_if' ? 'in' THEN c #> '{normal_if,in,0}' WHEN c -> 'normal_if' ? '=' THEN c #> '{normal_if,=}'
+             CASE WHEN c -> 'normal_if' ? 'example' THEN c #> '{normal_if,example}' WHEN c -> 'normal_if' ? 'in' THEN c #> '{normal_if,in,0}' WHEN c -> 'normal_if' ? '=' THEN c #> '{normal_if,=}'
                   WHEN c -> 'value' <> 'null' AND c #> '{normal_if,>=}' > c -> 'value' THEN c #> '{normal_if,>=}' ELSE coalesce(c #> '{normal_if,<=}', c #> '{normal_if,>=}') END)
       FROM answer, jsonb_array_elements(answer #> '{changes,0,changes}') AS c
       WHERE answer -> 'is_anomaly' = 'true' AND NOT answer #>> '{changes,0,features}' ~ 'paid' AND NOT answer #> '{changes,0,changes}' @@ '$[*].normal_if.least_share >= 0 && !exists($[*].normal_if.in)' GROUP BY 1, 2) AS p JOIN fitted USING (algorithm);

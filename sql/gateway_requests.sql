@@ -161,6 +161,13 @@ SELECT pynomaly_gateway.forget_requests();
 SELECT count(*) AS forgotten FROM pynomaly.requests WHERE id = :'request';
 \set VERBOSITY sqlstate
 SELECT pynomaly.report(:'request');
+\set VERBOSITY terse
+
+-- The options of an algorithm hold in all steps.
+SELECT pynomaly.submit('payment', algorithm => 'knn', options => '{"k": 7}', model => 'seven neighbours') AS request \gset
+CALL pynomaly.process_events();
+SELECT status, sqlstate, message FROM pynomaly.requests WHERE id = :'request';
+SELECT pynomaly.submit('payment', algorithm => 'ecod', options => '{"k": 7}');
 DROP VIEW asked;
 DROP TABLE payment, hollow;
 DROP SEQUENCE counter;

@@ -41,7 +41,7 @@ extern Oid	pyn_dataset_relation(Jsonb *arguments);
 extern char *pyn_dataset_source(Oid relation);
 extern void pyn_dataset_register(PynDataset *dataset);
 extern void pyn_dataset_read(int64 id, Oid reader, PynDataset *dataset);
-extern void pyn_dataset_process(const PynDataset *dataset, Jsonb *options, pg_uuid_t *request,
+extern void pyn_dataset_process(const PynDataset *dataset, const char *algorithm, Jsonb *options, pg_uuid_t *request,
 								PynDatasetVersion *version);
 extern void pyn_dataset_find_version(const PynDataset *dataset, int number, PynDatasetVersion *version);
 extern void pyn_dataset_discard(pg_uuid_t *request, Oid owner);
@@ -63,7 +63,7 @@ typedef struct PynJudge
 	bytea	   *digest;
 } PynJudge;
 
-extern void pyn_detection_run(const PynDataset *dataset, const PynJudge *judge, double contamination, Jsonb *options,
+extern void pyn_detection_run(const PynDataset *dataset, const PynJudge *judge, double contamination, const char *algorithm, Jsonb *options,
 							  pg_uuid_t *request, PynDetection *detection);
 extern void pyn_detection_discard(pg_uuid_t *request, Oid owner);
 

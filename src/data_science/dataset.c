@@ -283,10 +283,11 @@ insert_version(const PynDataset *dataset, uint64 seed, pg_uuid_t *request, PynDa
 
 /*
  * pyn_dataset_process reads the dataset's relation once, as the current user, and stores the sketch as a new version.
- * Options are those of detect.
+ * Options are those of detect by the algorithm; NULL: auto.
  */
 void
-pyn_dataset_process(const PynDataset *dataset, Jsonb *options, pg_uuid_t *request, PynDatasetVersion *version)
+pyn_dataset_process(const PynDataset *dataset, const char *algorithm, Jsonb *options, pg_uuid_t *request,
+					PynDatasetVersion *version)
 {
 	MemoryContext caller = CurrentMemoryContext;
 	MemoryContext context = AllocSetContextCreate(caller, "pynomaly sketch", ALLOCSET_DEFAULT_SIZES);
@@ -297,7 +298,7 @@ pyn_dataset_process(const PynDataset *dataset, Jsonb *options, pg_uuid_t *reques
 	instr_time	duration;
 
 	INSTR_TIME_SET_CURRENT(begin);
-	pyn_call_options("auto", options, true, &call);
+	pyn_call_options(algorithm != NULL ? algorithm : "auto", options, true, &call);
 	refuse_temporary(dataset->relation);
 	SPI_connect();
 	MemoryContextSwitchTo(context);

@@ -29,13 +29,14 @@ typedef struct Judged
 
 /* Judges the dataset's rows as the current user. */
 static void
-judge_rows(const PynDataset *dataset, const PynJudge *judge, double contamination, Jsonb *options, Judged *judged)
+judge_rows(const PynDataset *dataset, const PynJudge *judge, double contamination, const char *algorithm, Jsonb *options,
+		   Judged *judged)
 {
 	PynCallOptions call;
 	PynModel   *model;
 
 	/* Those of fitting were used when the model was made. */
-	pyn_call_options("auto", options, true, &call);
+	pyn_call_options(algorithm != NULL ? algorithm : "auto", options, true, &call);
 	model = pyn_model_from_datum(PointerGetDatum(pyn_artifact_get(judge->digest, dataset->owner)));
 	pyn_override_threshold(model, contamination > 0 ? contamination : pyn_nan(), call.fit.threshold);
 	pyn_replace_rules(model, &call.suppress);
@@ -95,7 +96,7 @@ insert_anomalies(const PynDataset *dataset, int64 detection, const Judged *judge
  * flagged ones.  A contamination of 0 is the model's.
  */
 void
-pyn_detection_run(const PynDataset *dataset, const PynJudge *judge, double contamination, Jsonb *options,
+pyn_detection_run(const PynDataset *dataset, const PynJudge *judge, double contamination, const char *algorithm, Jsonb *options,
 				  pg_uuid_t *request, PynDetection *detection)
 {
 	Judged		judged;
@@ -104,7 +105,7 @@ pyn_detection_run(const PynDataset *dataset, const PynJudge *judge, double conta
 	PynAccess	access;
 
 	INSTR_TIME_SET_CURRENT(begin);
-	judge_rows(dataset, judge, contamination, options, &judged);
+	judge_rows(dataset, judge, contamination, algorithm, options, &judged);
 	INSTR_TIME_SET_CURRENT(duration);
 	INSTR_TIME_SUBTRACT(duration, begin);
 	detection->seconds = INSTR_TIME_GET_DOUBLE(duration);

@@ -129,7 +129,7 @@ describe_version(const PynDataset *dataset, const PynDatasetVersion *version)
 }
 
 /*
- * process_dataset({source | relation, columns, key, options}) → {dataset, version, source, sketch, rows, columns, seconds}
+ * process_dataset({source | relation, columns, key, algorithm, options}) → {dataset, version, source, sketch, rows, columns, seconds}
  */
 Datum
 pyn_data_science_process_dataset(PG_FUNCTION_ARGS)
@@ -139,7 +139,7 @@ pyn_data_science_process_dataset(PG_FUNCTION_ARGS)
 	PynDatasetVersion version;
 
 	read_dataset(arguments, &dataset);
-	pyn_dataset_process(&dataset, pyn_json_get(arguments, "options"), NULL, &version);
+	pyn_dataset_process(&dataset, pyn_json_get_text(arguments, "algorithm"), pyn_json_get(arguments, "options"), NULL, &version);
 	PG_RETURN_JSONB_P(describe_version(&dataset, &version));
 }
 
@@ -202,7 +202,7 @@ pyn_data_science_detect(PG_FUNCTION_ARGS)
 		(void) pyn_check_contamination(contamination);
 	read_dataset(arguments, &dataset);
 	find_judge(pyn_json_get_text(arguments, "model"), &judge);
-	pyn_detection_run(&dataset, &judge, contamination, pyn_json_get(arguments, "options"), NULL, &detection);
+	pyn_detection_run(&dataset, &judge, contamination, NULL, pyn_json_get(arguments, "options"), NULL, &detection);
 	pyn_json_open_object(&json, NULL);
 	put_detection(&json, &detection);
 	pyn_json_close_object(&json);
@@ -271,7 +271,7 @@ process(const PynEventFields *event)
 
 	pyn_dataset_read(pyn_json_get_integer(journey, "dataset", 0), event->publisher, &dataset);
 	become_requester(&access, event, journey);
-	pyn_dataset_process(&dataset, pyn_json_get(journey, "options"), request, &version);
+	pyn_dataset_process(&dataset, pyn_json_get_text(journey, "algorithm"), pyn_json_get(journey, "options"), request, &version);
 	pyn_access_end(&access);
 
 	pyn_json_open_object(&json, NULL);
@@ -310,7 +310,7 @@ detect(const PynEventFields *event)
 	pyn_dataset_read(pyn_json_get_integer(journey, "dataset", 0), event->publisher, &dataset);
 	become_requester(&access, event, journey);
 	pyn_detection_run(&dataset, &judge, pyn_json_get_number(journey, "contamination", 0),
-					  pyn_json_get(journey, "options"), request, &detection);
+					  pyn_json_get_text(journey, "algorithm"), pyn_json_get(journey, "options"), request, &detection);
 	pyn_access_end(&access);
 
 	pyn_json_open_object(&json, NULL);

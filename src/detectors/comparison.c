@@ -13,6 +13,7 @@
 #include <math.h>
 
 #include "kernel/hash.h"
+#include "detectors/math.h"
 #include "detectors/metrics.h"
 
 #define EXACT_UP_TO 1000.0
@@ -125,7 +126,7 @@ pyn_delong(const double *const *scores, int models, const bool *positive, int ro
 double
 pyn_two_sided(double z)
 {
-	return erfc(fabs(z) / sqrt(2.0));
+	return 2.0 * pyn_normal_tail(fabs(z));
 }
 
 /* ---------------------------------------------------------------- flags */

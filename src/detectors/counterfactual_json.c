@@ -86,6 +86,7 @@ put_condition(PynJson *json, const PynModel *model, const PynChange *change)
 			return;
 		case PYN_CHANGE_PRESENT:
 			pyn_json_boolean(json, "missing", false);
+			put_number(json, "example", kind, change->example);
 			/* FALLTHROUGH */
 		case PYN_CHANGE_RANGE:
 			if (change->has_low && change->has_high && change->low == change->high)

@@ -203,6 +203,41 @@ pyn_asinh(double x)
 	return x < 0 ? -y : y;
 }
 
+/*
+ * Near 0 by the series of Φ about it (Marsaglia 2004), far out by the continued fraction of Mills' ratio, from its end.
+ */
+double
+pyn_normal_tail(double z)
+{
+	double		a = z < 0 ? -z : z;
+	double		density = 0.39894228040143267794 * pyn_exp(-0.5 * a * a);
+	double		tail;
+
+	if (z != z)
+		return z;
+	if (a < 2.5)
+	{
+		double		term = a;
+		double		sum = a;
+
+		for (int i = 3; term > 1e-17 * sum; i += 2)
+		{
+			term *= a * a / i;
+			sum += term;
+		}
+		tail = 0.5 - density * sum;
+	}
+	else
+	{
+		double		fraction = a;
+
+		for (int i = 120; i >= 1; i--)
+			fraction = a + i / fraction;
+		tail = density / fraction;
+	}
+	return z < 0 ? 1.0 - tail : tail;
+}
+
 /* A polynomial, highest power first. */
 static inline double
 polynomial(const double *coefficients, int count, double x)

@@ -16,6 +16,7 @@ extern double pyn_log2(double x);
 extern double pyn_exp(double x);	/* 0 below -745, inf above 709.8 */
 extern double pyn_exp2(double x);
 extern double pyn_asinh(double x);	/* odd, finite for every finite x */
+extern double pyn_normal_tail(double z);	/* the share of the standard normal distribution above z */
 extern double pyn_normal_quantile(double p);	/* of the standard normal distribution; -inf for 0, inf for 1 */
 extern double pyn_chi_square_quantile(double p, int degrees);	/* 0 < p < 1 - 1e-15, degrees ≥ 1 */
 

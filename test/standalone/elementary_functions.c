@@ -56,6 +56,7 @@ main(void)
 	double		worst_exp2 = 0;
 	double		worst_asinh = 0;
 	double		worst_normal = 0;
+	double		worst_tail = 0;
 
 	for (int i = 0; i < ARGUMENTS; i++)
 	{
@@ -71,6 +72,8 @@ main(void)
 		worst_exp2 = fmax(worst_exp2, error_in_ulps(pyn_exp2(x), exp2l(x)));
 		x = (i & 1 ? -1 : 1) * positive(&random, -60, 1023);
 		worst_asinh = fmax(worst_asinh, error_in_ulps(pyn_asinh(x), asinhl(x)));
+		x = between(&random, -8, 37);
+		worst_tail = fmax(worst_tail, (double) fabsl(pyn_normal_tail(x) / normal_tail(-x) - 1.0L));
 		x = i & 1 ? positive(&random, -900, -1) : between(&random, 0.001, 0.9);
 		worst_normal = fmax(worst_normal, (double) fabsl(normal_tail(pyn_normal_quantile(x)) / x - 1.0L));
 	}
@@ -89,6 +92,9 @@ main(void)
 	   "exp2 at its borders");
 	ok(worst_asinh < 4 && pyn_asinh(0) == 0 && isnan(pyn_asinh(NAN)) && isinf(pyn_asinh(-INFINITY)),
 	   "asinh is right to four units, and at its borders");
+	printf("# worst relative error of the normal distribution's tail: %g\n", worst_tail);
+	ok(worst_tail < 1e-12 && pyn_normal_tail(0) == 0.5 && pyn_normal_tail(-40) == 1 && isnan(pyn_normal_tail(NAN)) &&
+	   pyn_normal_tail(INFINITY) == 0, "the normal distribution's tail is that of the C library, and at its borders");
 	ok(worst_normal < 1e-12, "the normal distribution up to the quantile of p is p");
 	ok(pyn_normal_quantile(0.5) == 0 && isinf(pyn_normal_quantile(0)) && isinf(pyn_normal_quantile(1)) &&
 	   isnan(pyn_normal_quantile(1.5)) && isnan(pyn_normal_quantile(NAN)), "the normal quantile at its borders");
