@@ -99,6 +99,8 @@ model_bytes(const PynDetector *detector, int choice, int value)
 	pyn_sketch_settle(sketch);
 	options.threshold = pyn_nan();
 	plan_small(&options.plan, detector, 32);
+	if (detector->learns)
+		options.label = "count";	/* some of its values are 0 or 1 */
 	if (choice >= 0)
 		options.plan.settings[choice] = value;
 	pyn_writer_init(&writer, 1024);
