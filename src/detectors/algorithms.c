@@ -25,6 +25,7 @@ const PynDetector *const pyn_detectors[] = {
 	&pyn_mcd,
 	&pyn_pca,
 	&pyn_loda,
+	&pyn_ocsvm,
 };
 
 const int	pyn_detector_count = lengthof(pyn_detectors);

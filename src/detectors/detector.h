@@ -166,6 +166,7 @@ extern const PynDetector pyn_hbos;
 extern const PynDetector pyn_mcd;
 extern const PynDetector pyn_pca;
 extern const PynDetector pyn_loda;
+extern const PynDetector pyn_ocsvm;
 
 /* algorithms.c */
 extern const PynDetector *const pyn_detectors[];
