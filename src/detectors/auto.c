@@ -5,9 +5,10 @@
  * Two detectors that see different things, combined: distances to cleaned references (cleaned_neighbours.c), which see rows
  * that are far from all that is ordinary, also as a group and where only columns together are odd; and a forest, which sees
  * single columns among many that say nothing.  The choice was made by experiment on labelled tables and on planted anomalies
- * (docs/adr/0009-auto.md).  Each detector's score, in logarithms, is measured from its median in units of its median
- * absolute deviation; the raw score is their weighted mean and half the largest of them.  How large the references are depends on the training data;
- * what was chosen and why is kept in the model.
+ * (docs/adr/0009-auto.md).  Each pass over references and the forest have a score, in logarithms, measured from its median
+ * in units of its median absolute deviation; the largest of them, so that what one is sure of is not averaged away, counts
+ * as one more, with half the weight of all others.  The raw score is their mean by weights, which feedback may change.  How
+ * large the references are depends on the training data; what was chosen and why is kept in the model.
  *
  * Where rows are labelled, a linear model learns from the labels what this score and the features say (label_model.c).
  *
@@ -29,7 +30,7 @@
 #define FOREST_WEIGHT 1.0
 #define NORMAL_MAD 1.482602218505602	/* standard deviation of a normal distribution over its MAD */
 #define MOST_TEXT 1024
-#define MAX_SCORES (PYN_MAX_PASSES + 1)
+#define MAX_SCORES (PYN_MAX_PASSES + 2)	/* the forest, and the largest of all */
 
 enum
 {
@@ -51,8 +52,9 @@ typedef struct Auto
 	void	   *forest;
 	double		forest_median;	/* of the training rows' logarithms */
 	double		forest_factor;	/* 1 / their scale */
-	int			scores;			/* the passes' and the forest's, which is the last */
+	int			scores;			/* the passes', the forest's and the largest of these */
 	double		weights[MAX_SCORES];
+	double		total_weight;
 	PynLabelModel *labels;		/* NULL: nothing was learnt from labels */
 	uint32		anomalies;		/* labelled */
 	uint32		ordinary;
@@ -67,28 +69,36 @@ forest_score(const Auto *self, double raw)
 	return (pyn_log(Max(raw, 1e-300)) - self->forest_median) * self->forest_factor;
 }
 
-/* The standardised scores of a row. */
-static void
+/* The scores' mean by weights, after the largest has been put behind the others: scores[i * stride]. */
+static inline double
+combine(const Auto *self, double *scores, int stride)
+{
+	int			last = self->scores - 1;
+	double		largest = scores[0];
+	double		sum = 0;
+
+	for (int i = 1; i < last; i++)
+		largest = Max(largest, scores[(Size) i * stride]);
+	scores[(Size) last * stride] = largest;
+	for (int i = 0; i <= last; i++)
+		sum += self->weights[i] * scores[(Size) i * stride];
+	return sum / self->total_weight;
+}
+
+/* The standardised scores of a row; gives what they make together. */
+static double
 score_parts(const Auto *self, const double *row, double *scores)
 {
 	pyn_cleaned_row(self->neighbours, row, scores);
-	scores[self->scores - 1] = forest_score(self, pyn_isolation_forest.score_row(self->forest, row));
+	scores[self->scores - 2] = forest_score(self, pyn_isolation_forest.score_row(self->forest, row));
+	return combine(self, scores, 1);
 }
 
-static double
-unlabelled_row(const Auto *self, const double *row)
-{
-	double		scores[MAX_SCORES];
-
-	score_parts(self, row, scores);
-	return pyn_mean_and_largest(scores, 1, self->weights, self->scores);
-}
-
+/* The same of a block: all[i * rows + row] and scores[row]. */
 static void
-unlabelled_block(const Auto *self, const double *values, int stride, int rows, double *scores)
+score_block_parts(const Auto *self, const double *values, int stride, int rows, double *all, double *scores)
 {
-	double	   *all = pyn_new(double, (Size) self->scores * rows);
-	double	   *of_forest = all + (Size) (self->scores - 1) * rows;
+	double	   *of_forest = all + (Size) (self->scores - 2) * rows;
 
 	CHECK_FOR_INTERRUPTS();
 	pyn_cleaned_block(self->neighbours, values, stride, rows, all);
@@ -96,8 +106,16 @@ unlabelled_block(const Auto *self, const double *values, int stride, int rows, d
 	for (int row = 0; row < rows; row++)
 	{
 		of_forest[row] = forest_score(self, of_forest[row]);
-		scores[row] = pyn_mean_and_largest(all + row, rows, self->weights, self->scores);
+		scores[row] = combine(self, all + row, rows);
 	}
+}
+
+static void
+unlabelled_block(const Auto *self, const double *values, int stride, int rows, double *scores)
+{
+	double	   *all = pyn_new(double, (Size) self->scores * rows);
+
+	score_block_parts(self, values, stride, rows, all, scores);
 	pfree(all);
 }
 
@@ -105,7 +123,8 @@ static double
 auto_score_row(const void *state, const double *row)
 {
 	const Auto *self = state;
-	double		score = unlabelled_row(self, row);
+	double		scores[MAX_SCORES];
+	double		score = score_parts(self, row, scores);
 
 	return self->labels != NULL ? pyn_label_model_row(self->labels, score, row) : score;
 }
@@ -126,24 +145,27 @@ auto_parts(const void *state, const double *row, PynPart *parts)
 {
 	const Auto *self = state;
 	double		scores[MAX_SCORES];
-	double		shares[MAX_SCORES];
+	double		score = score_parts(self, row, scores);
+	int			last = self->scores - 1;
 	double		of_neighbours = 0;
 	double		of_labels = 0;
-	double		sum;
+	double		sum = 0;
 
-	score_parts(self, row, scores);
-	pyn_mean_and_largest_parts(scores, self->weights, self->scores, shares);
 	if (self->labels != NULL)
-		of_labels = pyn_label_model_share(self->labels, pyn_mean_and_largest(scores, 1, self->weights, self->scores), row);
-	for (int i = 0; i < self->scores - 1; i++)
-		of_neighbours += shares[i];
-	sum = of_neighbours + shares[self->scores - 1];
+		of_labels = pyn_label_model_share(self->labels, score, row);
+	for (int i = 0; i < last; i++)
+	{
+		double		part = (self->weights[i] + (scores[i] == scores[last] ? self->weights[last] : 0.0)) * Max(scores[i], 0.0);
+
+		sum += part;
+		of_neighbours += i < last - 1 ? part : 0.0;
+	}
 	parts[0].detector = &pyn_cleaned_neighbours;
 	parts[0].state = self->neighbours;
 	parts[0].share = (1.0 - of_labels) * (sum > 0 ? of_neighbours / sum : 1.0);
 	parts[1].detector = &pyn_isolation_forest;
 	parts[1].state = self->forest;
-	parts[1].share = (1.0 - of_labels) * (sum > 0 ? shares[self->scores - 1] / sum : 0.0);
+	parts[1].share = (1.0 - of_labels) * (sum > 0 ? (sum - of_neighbours) / sum : 0.0);
 	parts[2].detector = &pyn_label_part;
 	parts[2].state = self->labels;
 	parts[2].share = of_labels;
@@ -227,8 +249,8 @@ fit_labels(const PynTraining *training, const Auto *self, PynWriter *writer)
 }
 
 /*
- * u32 rows, u32 labelled anomalies and ordinary rows, the neighbours, the forest, f64 its weight, median and factor, u8 whether
- * labels taught something, and what.
+ * u32 rows, u32 labelled anomalies and ordinary rows, the neighbours, the forest, f64 its median and factor, a f64 weight of
+ * each score, u8 whether labels taught something, and what.
  */
 static void
 auto_fit(const PynTraining *training, const PynPlan *plan, PynWriter *writer)
@@ -251,11 +273,16 @@ auto_fit(const PynTraining *training, const PynPlan *plan, PynWriter *writer)
 	forest.settings[PYN_FOREST_SAMPLE_SIZE] = plan->settings[SETTING_SAMPLE_SIZE];
 	self.forest = fit_part(training, &forest, writer);
 	standardise_forest(&self, training);
-	self.scores = pyn_cleaned_passes(self.neighbours, self.weights) + 1;
-	self.weights[self.scores - 1] = FOREST_WEIGHT;
-	pyn_write_f64(writer, FOREST_WEIGHT);
 	pyn_write_f64(writer, self.forest_median);
 	pyn_write_f64(writer, self.forest_factor);
+	self.scores = pyn_cleaned_passes(self.neighbours, self.weights) + 2;
+	self.weights[self.scores - 2] = FOREST_WEIGHT;
+	for (int i = 0; i < self.scores - 1; i++)
+		self.total_weight += self.weights[i];
+	self.weights[self.scores - 1] = PYN_LARGEST_WEIGHT * self.total_weight;
+	self.total_weight += self.weights[self.scores - 1];
+	for (int i = 0; i < self.scores; i++)
+		pyn_write_f64(writer, self.weights[i]);
 	pyn_write_u8(writer, anomalies > 0);
 	if (anomalies > 0)
 		fit_labels(training, &self, writer);
@@ -286,7 +313,6 @@ auto_open(PynReader *reader, int features, void **state)
 {
 	Auto	   *self = palloc0(sizeof(Auto));
 	const char *problem;
-	double		weight;
 
 	self->features = features;
 	self->rows = pyn_read_u32(reader);
@@ -295,14 +321,18 @@ auto_open(PynReader *reader, int features, void **state)
 	if ((problem = read_part(reader, features, &pyn_cleaned_neighbours, &self->neighbours)) != NULL ||
 		(problem = read_part(reader, features, &pyn_isolation_forest, &self->forest)) != NULL)
 		return problem;
-	weight = pyn_read_f64(reader);
 	self->forest_median = pyn_read_f64(reader);
 	self->forest_factor = pyn_read_f64(reader);
-	if (!(weight > 0 && weight <= 1e6) || !(fabs(self->forest_median) <= 1e3) ||
-		!(self->forest_factor > 0 && self->forest_factor <= 1e6))
+	if (!(fabs(self->forest_median) <= 1e3) || !(self->forest_factor > 0 && self->forest_factor <= 1e6))
 		return "the forest's scale is impossible";
-	self->scores = pyn_cleaned_passes(self->neighbours, self->weights) + 1;
-	self->weights[self->scores - 1] = weight;
+	self->scores = pyn_cleaned_passes(self->neighbours, self->weights) + 2;
+	for (int i = 0; i < self->scores; i++)
+	{
+		self->weights[i] = pyn_read_f64(reader);
+		if (!(self->weights[i] > 0 && self->weights[i] <= 1e6))
+			return "a score's weight is impossible";
+		self->total_weight += self->weights[i];
+	}
 	switch (pyn_read_u8(reader))
 	{
 		case 0:
@@ -317,6 +347,54 @@ auto_open(PynReader *reader, int features, void **state)
 	*state = self;
 	return NULL;
 }
+
+/* ---------------------------------------------------------------- weights */
+
+/* With labels in the model the score is not their mean any more. */
+static int
+auto_weights(const void *state, double *weights)
+{
+	const Auto *self = state;
+
+	memcpy(weights, self->weights, sizeof(double) * self->scores);
+	return self->labels == NULL ? self->scores : 0;
+}
+
+static void
+auto_member_scores(const void *state, const double *values, int stride, int rows, double *scores)
+{
+	double	   *together = pyn_new(double, rows);
+
+	score_block_parts(state, values, stride, rows, scores, together);
+	pfree(together);
+}
+
+/* Both parts are passed over; the weights follow the forest's median and factor. */
+static void
+auto_reweigh(const uint8 *parameters, Size length, const double *weights, PynWriter *writer)
+{
+	PynReader	reader;
+	Size		origin = writer->length;
+	Size		place;
+
+	pyn_write_bytes(writer, parameters, length);
+	pyn_reader_init(&reader, parameters, length);
+	(void) pyn_read_bytes(&reader, 3 * sizeof(uint32));
+	for (int part = 0; part < 2; part++)
+		(void) pyn_read_bytes(&reader, pyn_read_u32(&reader));
+	(void) pyn_read_bytes(&reader, 2 * sizeof(double));
+	place = length - pyn_reader_left(&reader);
+	/* Without labels one byte follows the weights. */
+	for (int i = 0; place + sizeof(double) < length; i++, place += sizeof(double))
+	{
+		uint64		bits;
+
+		memcpy(&bits, &weights[i], sizeof(bits));
+		pyn_write_u64_at(writer, origin + place, bits);
+	}
+}
+
+static const PynWeighing weighing = {auto_weights, auto_member_scores, auto_reweigh};
 
 /* What was chosen for the training data, and why. */
 static char *
@@ -351,5 +429,6 @@ const PynDetector pyn_auto = {
 	.score_block = auto_score_block,
 	.parts = auto_parts,
 	.learns = true,
+	.weighing = &weighing,
 	.decisions = auto_decisions,
 };

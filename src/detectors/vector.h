@@ -2,7 +2,8 @@
  * vector.h
  *		How loops over many numbers are compiled.
  *
- * PYN_ANY_CPU is for functions that say their vectors themselves.  The server's -O2 does not vectorise loops whose length it does not know.  A function marked PYN_VECTORISED is: twice, with
+ * PYN_ANY_CPU is for functions that say their vectors themselves.  The server's -O2 does not vectorise loops whose length it
+ * does not know.  A function marked PYN_VECTORISED is: twice, with
  * AVX2 and without, and the loader takes what the CPU can do.  Both give the same bits as long as lanes never mix: loops
  * that add to separate numbers (rows, features) may be marked freely; a sum into one number stays in its written
  * order, since the compiler may not reorder it, and AVX2 alone brings no fused multiply-add.

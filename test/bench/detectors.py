@@ -1,6 +1,7 @@
 """Every detector on the same rows: what fitting and scoring cost, how large models are, what two workers gain, and the path through Python.
 
-usage: detectors.py [ROWS]      ROWS: of the table, 10,000,000 unless told
+usage: detectors.py [ROWS [ALGORITHM...]]      ROWS: of the table, 10,000,000 unless told; all algorithms unless told, and
+                                               only those that are named are timed against each other and the peers
 
 Bulk scoring is `anomalies` by a model of the registry, with no rows asked for: one reading of the table, encoding, scoring, judging.  The
 reading itself is what `avg` of the eight columns costs, and beside it what the fastest detector costs.  Memory is the server process's.
@@ -31,9 +32,9 @@ def measured(command):
     return used, memory
 
 
-def measure_each(session, rows):
+def measure_each(session, rows, algorithms):
     plain = cpu_of("SELECT " + ", ".join("avg(%s)" % name for name in COLUMNS) + " FROM large")
-    algorithms = [row[0] for row in session.run("SELECT algorithm FROM pynomaly.algorithms()")]
+    algorithms = algorithms or [row[0] for row in session.run("SELECT algorithm FROM pynomaly.algorithms()")]
     session.run("CREATE TABLE sketch AS SELECT pynomaly.sketch_of('large', '%s') AS sketch" % NAMES)
     session.run("CREATE TABLE models (algorithm text, model pynomaly.model)")
     results = {}
@@ -127,7 +128,7 @@ def main():
     version = session.run("SHOW server_version")[0][0].split()[0]
     cpu = next((line.split(":")[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")), platform.machine())
     print("PostgreSQL %s, scikit-learn %s, %s, %d cores.\n" % (version, sklearn.__version__, cpu, os.cpu_count()))
-    results = measure_each(session, rows)
+    results = measure_each(session, rows, sys.argv[2:])
     measure_peers(session, rows, results)
     measure_workers(session)
     measure_path(session, rows)
