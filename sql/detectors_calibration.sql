@@ -13,7 +13,7 @@ CREATE TABLE drawn AS SELECT kind, part, d.* FROM generate_series(0, 3) AS kind,
 CREATE TABLE fitted AS
     SELECT algorithm, kind, part, pynomaly.fit(sketch, algorithm) AS model
     FROM (SELECT kind, part, pynomaly.sketch_agg('{a,b,c,d}', pynomaly.row_key(id), a, b, c, d) AS sketch FROM drawn WHERE id % 2 = 0 GROUP BY kind, part) AS s,
-        pynomaly.algorithms() WHERE algorithm <> 'auto';
+        pynomaly.algorithms();
 CREATE TABLE flagged AS
     SELECT algorithm, kind, avg((score >= 0.99)::int) / 0.01 AS one, avg((score >= 0.95)::int) / 0.05 AS five
     FROM (SELECT algorithm, kind, pynomaly.score(model, a, b, c, d) AS score FROM fitted JOIN drawn USING (kind, part) WHERE id % 2 = 1) AS s GROUP BY algorithm, kind;
