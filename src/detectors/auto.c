@@ -28,7 +28,6 @@
 #include "detectors/scaling.h"
 
 #define FOREST_WEIGHT 1.0
-#define NORMAL_MAD 1.482602218505602	/* standard deviation of a normal distribution over its MAD */
 #define MOST_TEXT 1024
 #define MAX_SCORES (PYN_MAX_PASSES + 2)	/* the forest, and the largest of all */
 
@@ -181,7 +180,6 @@ standardise_forest(Auto *self, const PynTraining *training)
 	PynWeighted *numbers = pyn_new(PynWeighted, training->rows);
 	double	   *scores = pyn_new(double, training->rows);
 	double		total = (double) training->total_weight;
-	double		scale;
 
 	for (int start = 0; start < training->rows; start += PYN_SCORE_BLOCK)
 	{
@@ -194,22 +192,7 @@ standardise_forest(Auto *self, const PynTraining *training)
 		numbers[row].value = pyn_log(Max(scores[row], 1e-300));
 		numbers[row].weight = (double) training->weights[row];
 	}
-	pyn_weighted_sort(numbers, training->rows);
-	self->forest_median = pyn_weighted_quantile(numbers, training->rows, total, 0.5);
-	for (int row = 0; row < training->rows; row++)
-		numbers[row].value = fabs(numbers[row].value - self->forest_median);
-	pyn_weighted_sort(numbers, training->rows);
-	scale = NORMAL_MAD * pyn_weighted_quantile(numbers, training->rows, total, 0.5);
-	if (!(scale > 1e-6))
-	{
-		/* More than half of all rows score the same: the spread of the others. */
-		double		sum = 0;
-
-		for (int row = 0; row < training->rows; row++)
-			sum += numbers[row].value * numbers[row].value * (numbers[row].weight / total);
-		scale = sqrt(sum);
-	}
-	self->forest_factor = scale > 1e-6 ? 1.0 / scale : 1.0;
+	self->forest_factor = 1.0 / pyn_median_and_scale(numbers, training->rows, total, &self->forest_median);
 	pfree(numbers);
 	pfree(scores);
 }

@@ -33,7 +33,6 @@
 #define MOST_NUMBERS (1 << 19)	/* of a pass's references, where sets and references are not that few already */
 #define LEAST_DISTANCE 1e-9		/* added before the logarithm, since rows may be equal; or this share of the median */
 #define LEAST_SHARE 0.01
-#define NORMAL_MAD 1.482602218505602	/* standard deviation of a normal distribution over its MAD */
 #define LEAST_SPREAD 0.001		/* of the clean part's scale to that of all rows */
 #define MAX_SETS 64
 
@@ -155,7 +154,7 @@ void
 pyn_cleaned_block(const void *state, const double *values, int stride, int rows, double *scores)
 {
 	const Cleaned *cleaned = state;
-	int			padded = (rows + PYN_ROW_LANES - 1) / PYN_ROW_LANES * PYN_ROW_LANES;
+	int			padded = (rows + PYN_LANES - 1) / PYN_LANES * PYN_LANES;
 	float	   *scaled = pyn_new(float, (Size) cleaned->scaling.features * padded);
 	float	   *distances = pyn_new(float, (Size) MAX_SETS * padded);
 
@@ -352,7 +351,6 @@ standardise(Pass *pass, const PynTraining *training, const double *distances)
 {
 	PynWeighted *numbers = pyn_new(PynWeighted, training->rows);
 	double		total = (double) training->total_weight;
-	double		scale;
 
 	for (int row = 0; row < training->rows; row++)
 	{
@@ -363,21 +361,7 @@ standardise(Pass *pass, const PynTraining *training, const double *distances)
 	pass->least = Max(LEAST_DISTANCE, LEAST_SHARE * pyn_weighted_quantile(numbers, training->rows, total, 0.5));
 	for (int row = 0; row < training->rows; row++)
 		numbers[row].value = pyn_log(pass->least + numbers[row].value);
-	pass->median = pyn_weighted_quantile(numbers, training->rows, total, 0.5);
-	for (int row = 0; row < training->rows; row++)
-		numbers[row].value = fabs(numbers[row].value - pass->median);
-	pyn_weighted_sort(numbers, training->rows);
-	scale = NORMAL_MAD * pyn_weighted_quantile(numbers, training->rows, total, 0.5);
-	if (!(scale > 0))
-	{
-		/* More than half of all rows are equal: the spread of the others. */
-		double		sum = 0;
-
-		for (int row = 0; row < training->rows; row++)
-			sum += numbers[row].value * numbers[row].value * (numbers[row].weight / total);
-		scale = sqrt(sum);
-	}
-	pass->factor = scale > 1e-6 ? 1.0 / scale : 1.0;
+	pass->factor = 1.0 / pyn_median_and_scale(numbers, training->rows, total, &pass->median);
 	pfree(numbers);
 }
 

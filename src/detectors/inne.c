@@ -8,7 +8,7 @@
  * nearest neighbour of c's centre: how much smaller the balls are next to it.  The raw score is the mean over the estimators,
  * so it is local as LOF is, at linear cost.  Rows outside of all balls of all estimators score 1 alike.
  *
- * A centre equal to the row does not count, once in an estimator (leave-one-out).  Rows are scaled float4; PYN_ROW_LANES
+ * A centre equal to the row does not count, once in an estimator (leave-one-out).  Rows are scaled float4; PYN_LANES
  * rows of a block, or centres for a single row, lie side by side, and each pair's distance is summed in the same order.
  *
  * Size of a model: 4 bytes a number, at most 16 MB (51 kB for 200 estimators of 8 rows of 8 features); opened thrice that.
@@ -22,7 +22,7 @@
 
 #define MAX_SIZE 256
 #define MOST_NUMBERS (4 * 1024 * 1024)	/* of all estimators */
-#define LANES PYN_ROW_LANES
+#define LANES PYN_LANES
 
 typedef float Vector __attribute__((vector_size(4 * LANES)));
 typedef int32 Mask __attribute__((vector_size(4 * LANES)));

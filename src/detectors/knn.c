@@ -261,7 +261,7 @@ knn_score_block(const void *state, const double *values, int stride, int rows, d
 	}
 	else
 	{
-		int			lanes = (rows + PYN_ROW_LANES - 1) / PYN_ROW_LANES * PYN_ROW_LANES;
+		int			lanes = (rows + PYN_LANES - 1) / PYN_LANES * PYN_LANES;
 		float	   *scaled = pyn_new(float, (Size) lanes * features);
 		float	   *distances = pyn_new(float, (Size) lanes * knn->sets.sets);
 

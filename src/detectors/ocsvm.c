@@ -33,11 +33,10 @@
 #define LEAST_FACTOR 1e-30
 #define MOST_FACTOR 1e30
 #define MOST_OFFSET 1e6			/* of rho, which no sum of weights passes */
-#define LANES PYN_ROW_LANES
+#define LANES PYN_LANES
 
-#define ALWAYS_INLINE inline __attribute__((always_inline))
 
-typedef float Vector __attribute__((vector_size(4 * LANES)));
+typedef PynFloats Vector;
 typedef int32 Mask __attribute__((vector_size(4 * LANES)));
 
 enum
@@ -77,7 +76,7 @@ typedef struct Machine
 #define ROUND 12582912.0f		/* 1.5 × 2^23: what is added to it is rounded to a whole number */
 #define ROUND_BITS 0x4B400000
 
-static ALWAYS_INLINE void
+static PYN_INLINE void
 powers_of_two(Vector *exponents)
 {
 	Mask		low = *exponents < LEAST;
@@ -96,39 +95,6 @@ powers_of_two(Vector *exponents)
 	*exponents = series * (Vector) (((Mask) shifted - (ROUND_BITS - 127)) << 23);
 }
 
-/* Squared distances of the lanes' rows to four references, which follow each other. */
-static ALWAYS_INLINE void
-four_distances(const float *references, int features, const float *rows, int stride, Vector *squares)
-{
-	const float *second = references + features;
-	const float *third = second + features;
-	const float *fourth = third + features;
-	Vector		sum0 = {0};
-	Vector		sum1 = {0};
-	Vector		sum2 = {0};
-	Vector		sum3 = {0};
-
-	for (int feature = 0; feature < features; feature++)
-	{
-		Vector		row;
-		Vector		difference;
-
-		memcpy(&row, rows + (Size) feature * stride, sizeof(row));
-		difference = row - references[feature];
-		sum0 += difference * difference;
-		difference = row - second[feature];
-		sum1 += difference * difference;
-		difference = row - third[feature];
-		sum2 += difference * difference;
-		difference = row - fourth[feature];
-		sum3 += difference * difference;
-	}
-	squares[0] = sum0;
-	squares[1] = sum1;
-	squares[2] = sum2;
-	squares[3] = sum3;
-}
-
 /*
  * The kernel of rows `first` to `first` + LANES - 1 and all rows from `first` on, by row and by column.
  */
@@ -139,7 +105,7 @@ fill_matrix(const float *rows, const float *columns, int padded, int features, f
 	{
 		Vector		kernel[4];
 
-		four_distances(rows + (Size) other * features, features, columns + first, padded, kernel);
+		pyn_four_distances(rows + (Size) other * features, features, columns + first, padded, kernel);
 		for (int i = 0; i < 4; i++)
 		{
 			kernel[i] *= -factor;
@@ -300,7 +266,7 @@ score_lanes(const Machine *machine, const float *rows, int stride, double *score
 		{
 			Vector		kernel[4];
 
-			four_distances(vectors + (Size) i * features, features, rows, stride, kernel);
+			pyn_four_distances(vectors + (Size) i * features, features, rows, stride, kernel);
 			for (int j = 0; j < 4; j++)
 			{
 				Mask		own = (kernel[j] == 0.0f) & ~passed;

@@ -2,7 +2,7 @@
  * reference_sets.c
  *		Distances from rows to the nearest of a few hundred reference rows, for several sets of them.
  *
- * All pairs of rows and references are compared: for so few references no index pays.  Of a block, PYN_ROW_LANES rows lie
+ * All pairs of rows and references are compared: for so few references no index pays.  Of a block, PYN_LANES rows lie
  * side by side in a vector and meet one reference after the other, four at a time, so that a row's number is loaded once
  * for four.  Of a single row, as many references lie side by side.  The least distances so far are a sorted list of
  * vectors, into which a new one is sunk by minimum and maximum: as many steps whatever the distances are, so nothing is
@@ -16,12 +16,11 @@
 #include "detectors/reference_sets.h"
 #include "detectors/vector.h"
 
-#define LANES PYN_ROW_LANES
+#define LANES PYN_LANES
 #define FEW 8					/* lists up to this length lie in registers */
 
-#define ALWAYS_INLINE inline __attribute__((always_inline))
 
-typedef float Vector __attribute__((vector_size(4 * LANES)));
+typedef PynFloats Vector;
 
 /* ---------------------------------------------------------------- references */
 
@@ -123,7 +122,7 @@ summarise(float *list, int length, int size, int k, PynNearest nearest)
 }
 
 /* Sinks a vector of distances into a rising list of vectors; the largest falls out. */
-static ALWAYS_INLINE void
+static PYN_INLINE void
 sink(Vector *list, int length, const Vector *distances)
 {
 	Vector		sinking = *distances;
@@ -142,7 +141,7 @@ sink(Vector *list, int length, const Vector *distances)
 }
 
 /* Whether a vector has anything to sink. */
-static ALWAYS_INLINE bool
+static PYN_INLINE bool
 any_below(const Vector *distances, const Vector *worst)
 {
 	int			below = 0;
@@ -154,41 +153,8 @@ any_below(const Vector *distances, const Vector *worst)
 
 /* ---------------------------------------------------------------- a block of rows */
 
-/* Squared distances of the lanes' rows to four references. */
-static ALWAYS_INLINE void
-four_distances(const float *references, int features, const float *rows, int stride, Vector *sums)
-{
-	const float *second = references + features;
-	const float *third = second + features;
-	const float *fourth = third + features;
-	Vector		sum0 = {0};
-	Vector		sum1 = {0};
-	Vector		sum2 = {0};
-	Vector		sum3 = {0};
-
-	for (int feature = 0; feature < features; feature++)
-	{
-		Vector		row;
-		Vector		difference;
-
-		memcpy(&row, rows + (Size) feature * stride, sizeof(row));
-		difference = row - references[feature];
-		sum0 += difference * difference;
-		difference = row - second[feature];
-		sum1 += difference * difference;
-		difference = row - third[feature];
-		sum2 += difference * difference;
-		difference = row - fourth[feature];
-		sum3 += difference * difference;
-	}
-	sums[0] = sum0;
-	sums[1] = sum1;
-	sums[2] = sum2;
-	sums[3] = sum3;
-}
-
 /* The least distances of LANES rows to one set's references; with a constant length the list stays in registers. */
-static ALWAYS_INLINE void
+static PYN_INLINE void
 least_of_rows(const float *references, int padded, int features, const float *rows, int stride, Vector *list, int length)
 {
 	for (int i = 0; i < length; i++)
@@ -198,7 +164,7 @@ least_of_rows(const float *references, int padded, int features, const float *ro
 	{
 		Vector		sums[4];
 
-		four_distances(references + (Size) i * features, features, rows, stride, sums);
+		pyn_four_distances(references + (Size) i * features, features, rows, stride, sums);
 		if (length > FEW)
 		{
 			for (int j = 0; j < 4; j++)
@@ -321,7 +287,7 @@ list_least(const float *squares, int size, float *list, int *places, int length)
 }
 
 /* The least squares of each lane, then those of all lanes, as far as they can be among the `length` least. */
-static ALWAYS_INLINE void
+static PYN_INLINE void
 least_of_lanes(const float *squares, int padded, float *list, int length)
 {
 	Vector		lists[FEW];

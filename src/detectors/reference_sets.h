@@ -12,9 +12,9 @@
 #define PYN_REFERENCE_SETS_H
 
 #include "detectors/scaling.h"
+#include "detectors/vector.h"
 #include "kernel/hash.h"
 
-#define PYN_ROW_LANES 8			/* rows of a block come in multiples of this */
 #define PYN_MOST_SCALED_FLOAT 1e16f /* no sum of 8,192 squares of differences passes float4's range */
 #define PYN_MAX_NEIGHBOURS 256
 #define PYN_MAX_SETS 1000
@@ -82,7 +82,7 @@ extern void pyn_reference_row(const PynReferenceSets *sets, const float *row, in
 
 /*
  * The same of a block of rows: rows[feature * stride + row] → distances[set * stride + row].  `stride` is a multiple of
- * PYN_ROW_LANES and rows past `count` up to the next multiple can be read and are finite.
+ * PYN_LANES and rows past `count` up to the next multiple can be read and are finite.
  */
 extern void pyn_reference_block(const PynReferenceSets *sets, const float *rows, int stride, int count, int k,
 								PynNearest nearest, float *distances);

@@ -13,6 +13,8 @@
 #include "detectors/scaling.h"
 
 #define NORMAL_IQR 1.3489795003921634	/* interquartile range of the standard normal distribution */
+#define NORMAL_MAD 1.482602218505602	/* its standard deviation in median absolute deviations */
+#define LEAST_SCALE 1e-6			/* of logarithms, past which rounding is all that is left */
 #define LEAST_RATIO 0.001		/* of the robust scale to the standard deviation */
 
 static double
@@ -114,4 +116,26 @@ pyn_scaling_read(PynReader *reader, int features, PynScaling *scaling)
 			return "a scale is impossible";
 	}
 	return NULL;
+}
+
+double
+pyn_median_and_scale(PynWeighted *numbers, int count, double total, double *median)
+{
+	double		scale;
+
+	pyn_weighted_sort(numbers, count);
+	*median = pyn_weighted_quantile(numbers, count, total, 0.5);
+	for (int i = 0; i < count; i++)
+		numbers[i].value = fabs(numbers[i].value - *median);
+	pyn_weighted_sort(numbers, count);
+	scale = NORMAL_MAD * pyn_weighted_quantile(numbers, count, total, 0.5);
+	if (!(scale > LEAST_SCALE))
+	{
+		double		sum = 0;
+
+		for (int i = 0; i < count; i++)
+			sum += numbers[i].value * numbers[i].value * (numbers[i].weight / total);
+		scale = sqrt(sum);
+	}
+	return scale > LEAST_SCALE ? scale : 1.0;
 }

@@ -57,4 +57,10 @@ pyn_training_row(const PynTraining *training, int row, double *out)
 		out[feature] = training->values[(Size) feature * training->rows + row];
 }
 
+/*
+ * The median of numbers, which are overwritten, and their scale: the standard deviation that a normal distribution of their
+ * median absolute deviation has; where more than half of them are equal, the root mean square of all deviations, or 1.
+ */
+extern double pyn_median_and_scale(PynWeighted *numbers, int count, double total, double *median);
+
 #endif							/* PYN_SCALING_H */

@@ -9,6 +9,7 @@
  * fitted from it; a model scores and explains rows.
  */
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "kernel/port.h"
@@ -22,6 +23,7 @@
 #define MUTATIONS 100000		/* of each detector's default model */
 #define VARIANT_MUTATIONS 20000 /* of one with another choice */
 #define ROWS 400
+#define FITTED_OF 16			/* of so many accepted sketches one is fitted, each by another detector */
 #define MOST_TARGETS 200
 
 /* ---------------------------------------------------------------- good values to begin with */
@@ -118,9 +120,8 @@ model_bytes(const PynDetector *detector, int choice, int value)
 static bool
 try_sketch(const uint8 *data, Size length)
 {
-	static int	next_detector;	/* each sketch is another one's */
+	static int	accepted;
 	PynFitOptions options = {.contamination = 0.02, .zone_name = "UTC"};
-	const PynDetector *fitted;
 	PynSketch  *sketch;
 	PynSketch  *other;
 	PynModel   *model;
@@ -139,13 +140,15 @@ try_sketch(const uint8 *data, Size length)
 		for (double share = 0; share <= 1; share += 0.125)
 			(void) pyn_quantile(&quantiles, share);
 	}
-	fitted = pyn_detectors[next_detector++ % pyn_detector_count];
-	plan_small(&options.plan, fitted, 4);
-	options.threshold = pyn_nan();
-	pyn_writer_init(&writer, 1024);
-	if (pyn_model_fit(sketch, &options, &model, &writer) == NULL &&
-		pyn_model_read(writer.data, writer.length, &model) != NULL)
-		abort();				/* what fit writes, read accepts */
+	if (accepted++ % FITTED_OF == 0)
+	{
+		plan_small(&options.plan, pyn_detectors[accepted / FITTED_OF % pyn_detector_count], 4);
+		options.threshold = pyn_nan();
+		pyn_writer_init(&writer, 1024);
+		if (pyn_model_fit(sketch, &options, &model, &writer) == NULL &&
+			pyn_model_read(writer.data, writer.length, &model) != NULL)
+			abort();			/* what fit writes, read accepts */
+	}
 	pyn_writer_init(&writer, 1024);
 	pyn_sketch_write(sketch, &writer);
 	if (pyn_sketch_read(data, length, &other) != NULL || pyn_sketch_merge(sketch, other) != NULL)
@@ -316,7 +319,8 @@ attack(const char *what, PynWriter good, int mutations, bool (*try) (const uint8
 		free(exact);
 		pyn_standalone_reset();
 	}
-	printf("# %d of %d mutations of a %s of %zu bytes are valid values\n", accepted, mutations, what, (size_t) good.length);
+	printf("# %d of %d mutations of a %s of %zu bytes are valid values; %.0f s\n", accepted, mutations, what, (size_t) good.length,
+		   (double) clock() / CLOCKS_PER_SEC);
 	say(accepted > 0 && accepted < mutations, "all mutations of a %s are refused or are valid values", what);
 	say(broken_accepted == 0, "the checksum finds every change of a %s that does not mend it", what);
 	free(seed_bytes);

@@ -61,7 +61,7 @@ by_sorting(const float *references, int size, int features, const float *row, in
 static int
 count_wrong(int count, int size, int features, int k, PynNearest nearest, PynRandom *random)
 {
-	int			stride = (ROWS + PYN_ROW_LANES - 1) / PYN_ROW_LANES * PYN_ROW_LANES;
+	int			stride = (ROWS + PYN_LANES - 1) / PYN_LANES * PYN_LANES;
 	float	   *references = pyn_new(float, count * size * features);
 	float	   *rows = pyn_new0(float, stride * features);
 	float	   *row = pyn_new(float, features);
