@@ -19,9 +19,10 @@
 #include "sketch/sketch.h"
 #include "tap.h"
 
-#define CHANGES_SOUGHT 67		/* of so many rows for one a change is sought */
+#define REASONS_OF 3			/* of so many rows one is explained */
+#define CHANGES_OF 67			/* and one asked for what would turn its verdict */
 #define MUTATIONS 100000		/* of each detector's default model */
-#define VARIANT_MUTATIONS 20000 /* of one with another choice */
+#define VARIANT_MUTATIONS 5000 /* of one with another choice */
 #define ROWS 400
 #define FITTED_OF 16			/* of so many accepted sketches one is fitted, each by another detector */
 #define MOST_TARGETS 200
@@ -156,49 +157,49 @@ try_sketch(const uint8 *data, Size length)
 	return true;
 }
 
+/* Each accepted model is used on one row, the next one of a few; of some rows reasons and changes are asked for, too. */
 static bool
 try_model(const uint8 *data, Size length)
 {
 	static const double numbers[] = {0, 1.5, -1e308, 1e308, 1.7e9};
-	static int	next_change;
+	static int	used;
+	int			kind = used++ % (int) lengthof(numbers);
 	PynModel   *model;
+	PynCell    *cells;
+	double	   *features;
+	double		block_raw;
+	double		raw;
+	PynVerdict	verdict;
 
 	if (pyn_model_read(data, length, &model) != NULL)
 		return false;
-	for (int i = 0; i < (int) lengthof(numbers); i++)
+	cells = pyn_new(PynCell, model->column_count);
+	features = pyn_new(double, model->feature_count);
+	for (int column = 0; column < model->column_count; column++)
 	{
-		PynCell    *cells = pyn_new(PynCell, model->column_count);
-		double	   *features = pyn_new(double, model->feature_count);
-		double	   *shares = pyn_new(double, model->feature_count);
-		double		block_raw;
-		double		raw;
-		PynVerdict	verdict;
+		if (pyn_kind_is_text(model->columns[column].kind))
+			cells[column].hash = (uint64) kind * 77;
+		else
+			cells[column].number = numbers[(kind + column) % (int) lengthof(numbers)];
+	}
+	pyn_encode_row(model, cells, features);
+	raw = model->detector->score_row(model->state, features);
+	model->detector->score_block(model->state, features, 1, 1, &block_raw);
+	if (memcmp(&raw, &block_raw, sizeof(raw)) != 0 && raw == raw)
+		abort();
+	verdict = pyn_judge(model, raw);
+	pyn_suppress(model, features, &verdict);
+	if (verdict.is_anomaly && verdict.is_suppressed)
+		abort();
+	if (used % REASONS_OF == 0)
+		pyn_contributions(model, cells, pyn_new(double, model->feature_count));
+	if (used % CHANGES_OF == 0)
+	{
+		PynCounterfactual found;
 
-		for (int column = 0; column < model->column_count; column++)
-		{
-			if (pyn_kind_is_text(model->columns[column].kind))
-				cells[column].hash = (uint64) i * 77;
-			else
-				cells[column].number = numbers[(i + column) % (int) lengthof(numbers)];
-		}
-		pyn_encode_row(model, cells, features);
-		raw = model->detector->score_row(model->state, features);
-		model->detector->score_block(model->state, features, 1, 1, &block_raw);
-		if (memcmp(&raw, &block_raw, sizeof(raw)) != 0 && raw == raw)
+		pyn_find_changes(model, cells, &found);
+		if (found.evaluations > PYN_MOST_EVALUATIONS)
 			abort();
-		verdict = pyn_judge(model, raw);
-		pyn_suppress(model, features, &verdict);
-		if (verdict.is_anomaly && verdict.is_suppressed)
-			abort();
-		pyn_contributions(model, cells, shares);
-		if (++next_change % CHANGES_SOUGHT == 0)
-		{
-			PynCounterfactual found;
-
-			pyn_find_changes(model, cells, &found);
-			if (found.evaluations > PYN_MOST_EVALUATIONS)
-				abort();
-		}
 	}
 	return true;
 }
