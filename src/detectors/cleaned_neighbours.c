@@ -338,7 +338,7 @@ draw_sets(const Cleaned *cleaned, int pass, const PynTraining *training, const i
 			pyn_scale_row(scaling_of(cleaned, pass), raw, references + ((Size) set * size + i) * features);
 		}
 	}
-	pyn_reference_sets_make(sets, references, set_count, size, features);
+	pyn_reference_sets_make(sets, references, set_count, size, features, true);
 	pfree(pool.cumulative);
 	pfree(drawn);
 	pfree(references);
@@ -526,7 +526,7 @@ read_pass(PynReader *reader, int features, Pass *pass, double *weight)
 		if (!(fabsf(references[i]) <= PYN_MOST_SCALED_FLOAT))
 			return "a reference is impossible";
 	}
-	pyn_reference_sets_make(&pass->sets, references, sets, size, features);
+	pyn_reference_sets_make(&pass->sets, references, sets, size, features, true);
 	pfree(references);
 	return NULL;
 }

@@ -177,7 +177,7 @@ inne_open(PynReader *reader, int features, void **state)
 			memcpy(sorted + ((Size) set * drawn.size + i) * features, centres + (Size) balls[i].centre * features, sizeof(float) * features);
 		}
 	}
-	pyn_reference_sets_make(&inne->sets, sorted, drawn.sets, drawn.size, features);
+	pyn_reference_sets_make(&inne->sets, sorted, drawn.sets, drawn.size, features, false);
 	pfree(drawn.values);
 	pfree(drawn.lanes);
 	pfree(sorted);

@@ -4,10 +4,11 @@
  *
  * All pairs of rows and references are compared: for so few references no index pays.  Of a block, PYN_LANES rows lie
  * side by side in a vector and meet one reference after the other, four at a time, so that a row's number is loaded once
- * for four.  Of a single row, as many references lie side by side.  The least distances so far are a sorted list of
- * vectors, into which a new one is sunk by minimum and maximum: as many steps whatever the distances are, so nothing is
- * mispredicted.  Each pair's sum runs over the features in their order and is never contracted or reassociated, which
- * vectors of pairs need not; so the bits are the same in vectors of any width.
+ * for four.  A single row meets as many sets side by side, or references of one set where sets are not a multiple of the
+ * lanes.  The least distances so far are a sorted list of vectors, into which a new one is sunk by minimum and maximum:
+ * as many steps whatever the distances are, so nothing is mispredicted.  Each pair's sum runs over the features in their
+ * order and is never contracted or reassociated, which vectors of pairs need not; so the bits are the same in vectors of
+ * any width.
  */
 #include "kernel/port.h"
 
@@ -24,8 +25,20 @@ typedef PynFloats Vector;
 
 /* ---------------------------------------------------------------- references */
 
+/* Where a number lies in what a single row meets: beside it those of the other sets, or of the next references. */
+static inline Size
+lane_place(const PynReferenceSets *sets, int set, int reference, int feature)
+{
+	Size		features = (Size) sets->features;
+	Size		padded = (Size) sets->padded;
+
+	if (sets->by_set)
+		return (((Size) (set / LANES) * padded + reference) * features + feature) * LANES + set % LANES;
+	return (((Size) set * padded / LANES + reference / LANES) * features + feature) * LANES + reference % LANES;
+}
+
 void
-pyn_reference_sets_make(PynReferenceSets *sets, const float *references, int count, int size, int features)
+pyn_reference_sets_make(PynReferenceSets *sets, const float *references, int count, int size, int features, bool by_set)
 {
 	int			padded = (size + LANES - 1) / LANES * LANES;
 
@@ -35,10 +48,10 @@ pyn_reference_sets_make(PynReferenceSets *sets, const float *references, int cou
 	sets->padded = padded;
 	sets->values = pyn_new(float, (Size) count * padded * features);
 	sets->lanes = pyn_new(float, (Size) count * padded * features);
+	sets->by_set = by_set && count % LANES == 0;
 	for (int set = 0; set < count; set++)
 	{
 		float	   *values = sets->values + (Size) set * padded * features;
-		float	   *lanes = sets->lanes + (Size) set * padded * features;
 
 		for (int i = 0; i < padded; i++)
 			for (int feature = 0; feature < features; feature++)
@@ -46,7 +59,7 @@ pyn_reference_sets_make(PynReferenceSets *sets, const float *references, int cou
 				float		value = i < size ? references[((Size) set * size + i) * features + feature] : INFINITY;
 
 				values[(Size) i * features + feature] = value;
-				lanes[((Size) (i / LANES) * features + feature) * LANES + i % LANES] = value;
+				sets->lanes[lane_place(sets, set, i, feature)] = value;
 			}
 	}
 }
@@ -80,7 +93,7 @@ pyn_reference_sets_read(PynReader *reader, int features, PynReferenceSets *sets)
 		if (!(fabsf(references[i]) <= PYN_MOST_SCALED_FLOAT))
 			return "a reference is not finite";
 	}
-	pyn_reference_sets_make(sets, references, count, size, features);
+	pyn_reference_sets_make(sets, references, count, size, features, true);
 	pfree(references);
 	return NULL;
 }
@@ -339,6 +352,103 @@ find_least_of_lanes(const float *squares, int padded, float *list, int length)
 	}
 }
 
+/* The least distances of a row to LANES sets, a set in each lane. */
+static PYN_INLINE void
+least_of_sets(const float *lanes, int padded, int features, const float *row, Vector *list, int length)
+{
+	for (int i = 0; i < length; i++)
+		for (int lane = 0; lane < LANES; lane++)
+			list[i][lane] = INFINITY;
+	for (int i = 0; i < padded; i += 4, lanes += (Size) 4 * features * LANES)
+	{
+		Vector		sums[4] = {{0}, {0}, {0}, {0}};
+
+		for (int feature = 0; feature < features; feature++)
+#pragma GCC unroll 4
+			for (int j = 0; j < 4; j++)
+			{
+				Vector		references;
+				Vector		difference;
+
+				memcpy(&references, lanes + ((Size) j * features + feature) * LANES, sizeof(references));
+				difference = row[feature] - references;
+				sums[j] += difference * difference;
+			}
+#pragma GCC unroll 4
+		for (int j = 0; j < 4; j++)
+			sink(list, length, &sums[j]);
+	}
+}
+
+#define LEAST_OF_FEW_SETS(n) \
+	case n: \
+	{ \
+		Vector		few[n]; \
+		least_of_sets(lanes, padded, features, row, few, n); \
+		memcpy(list, few, sizeof(few)); \
+		return; \
+	}
+
+static PYN_ANY_CPU void
+find_least_of_sets(const float *lanes, int padded, int features, const float *row, float *list, int length)
+{
+	switch (length)
+	{
+			LEAST_OF_FEW_SETS(1);
+			LEAST_OF_FEW_SETS(2);
+			LEAST_OF_FEW_SETS(3);
+			LEAST_OF_FEW_SETS(4);
+			LEAST_OF_FEW_SETS(5);
+			LEAST_OF_FEW_SETS(6);
+			LEAST_OF_FEW_SETS(7);
+			LEAST_OF_FEW_SETS(8);
+	}
+}
+
+/* Distances to all sets, LANES of them side by side. */
+static void
+row_by_sets(const PynReferenceSets *sets, const float *row, int k, PynNearest nearest, float *distances)
+{
+	int			length = list_length(sets, k);
+	float		lists[FEW * LANES];
+	float		list[FEW];
+
+	for (int first = 0; first < sets->sets; first += LANES)
+	{
+		find_least_of_sets(sets->lanes + (Size) first * sets->padded * sets->features, sets->padded, sets->features, row, lists,
+						   length);
+		for (int lane = 0; lane < LANES; lane++)
+		{
+			for (int i = 0; i < length; i++)
+				list[i] = lists[i * LANES + lane];
+			distances[first + lane] = summarise(list, length, sets->size, k, nearest);
+		}
+	}
+}
+
+/* Squared distances of a row to all references of a set, whatever lies side by side. */
+static void
+squares_of_set(const PynReferenceSets *sets, int set, const float *row, float *squares)
+{
+	const float *values = sets->values + (Size) set * sets->padded * sets->features;
+
+	if (!sets->by_set)
+	{
+		distances_of_row(sets->lanes + (Size) set * sets->padded * sets->features, sets->padded, sets->features, row, squares);
+		return;
+	}
+	for (int i = 0; i < sets->size; i++, values += sets->features)
+	{
+		squares[i] = 0;
+		for (int feature = 0; feature < sets->features; feature++)
+		{
+			float		difference = row[feature] - values[feature];
+
+			squares[i] += difference * difference;
+		}
+	}
+}
+
 void
 pyn_reference_row(const PynReferenceSets *sets, const float *row, int k, PynNearest nearest, float *distances)
 {
@@ -347,9 +457,15 @@ pyn_reference_row(const PynReferenceSets *sets, const float *row, int k, PynNear
 	float		list[PYN_MAX_NEIGHBOURS + 1];
 
 	Assert(k <= PYN_MAX_NEIGHBOURS);
+	if (sets->by_set && length <= FEW)
+	{
+		pfree(squares);
+		row_by_sets(sets, row, k, nearest, distances);
+		return;
+	}
 	for (int set = 0; set < sets->sets; set++)
 	{
-		distances_of_row(sets->lanes + (Size) set * sets->padded * sets->features, sets->padded, sets->features, row, squares);
+		squares_of_set(sets, set, row, squares);
 		if (length <= FEW)
 			find_least_of_lanes(squares, sets->padded, list, length);
 		else
@@ -373,7 +489,7 @@ pyn_reference_shares(const PynReferenceSets *sets, const float *row, int k, doub
 		const float *references = sets->values + (Size) set * sets->padded * features;
 		int			first;
 
-		distances_of_row(sets->lanes + (Size) set * sets->padded * features, sets->padded, features, row, squares);
+		squares_of_set(sets, set, row, squares);
 		list_least(squares, sets->size, list, places, length);
 		first = list[0] == 0.0f;
 		for (int i = first; i < first + Min(k, sets->size - first); i++)

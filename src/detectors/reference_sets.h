@@ -55,7 +55,8 @@ typedef struct PynReferenceSets
 	int			features;
 	int			padded;			/* size, made a multiple of the lanes by references infinitely far away */
 	float	   *values;			/* [set][padded reference][feature] */
-	float	   *lanes;			/* [set][padded reference / lanes][feature][lane] */
+	bool		by_set;			/* a lane is a set, else a reference */
+	float	   *lanes;			/* [set / lanes][reference][feature][lane], or [set][reference / lanes][feature][lane] */
 } PynReferenceSets;
 
 /* Rows that are drawn from, each as many times as it stands for. */
@@ -67,8 +68,10 @@ typedef struct PynPool
 	int64		total;
 } PynPool;
 
-/* Takes copies: references[(set * size + reference) * features + feature], all finite, in the current memory context. */
-extern void pyn_reference_sets_make(PynReferenceSets *sets, const float *references, int count, int size, int features);
+/* Takes copies: references[(set * size + reference) * features + feature], all finite, in the current memory context.
+ * `by_set`: rows by themselves meet sets side by side where these are a multiple of the lanes, which is faster. */
+extern void pyn_reference_sets_make(PynReferenceSets *sets, const float *references, int count, int size, int features,
+									bool by_set);
 
 /* Writes and reads sets as float4: 4 bytes a number.  What is read is checked. */
 extern void pyn_reference_sets_write(const float *references, int count, int size, int features, PynWriter *writer);

@@ -77,7 +77,7 @@ count_wrong(int count, int size, int features, int k, PynNearest nearest, PynRan
 		for (int feature = 0; feature < features; feature++)
 			rows[feature * stride + i] = i % 5 == 0 ? references[pyn_random_below(random, count * size) * features + feature] :
 				i % 7 == 0 ? PYN_MOST_SCALED_FLOAT : references[(i % (count * size)) * features + feature];
-	pyn_reference_sets_make(&sets, references, count, size, features);
+	pyn_reference_sets_make(&sets, references, count, size, features, true);
 	pyn_reference_block(&sets, rows, stride, ROWS, k, nearest, of_block);
 	for (int i = 0; i < ROWS; i++)
 	{
@@ -109,7 +109,11 @@ main(void)
 		for (int k = 0; k < (int) lengthof(ks); k++)
 			for (int w = 0; w < (int) lengthof(widths); w++)
 				for (int nearest = 0; nearest <= PYN_NEAREST_MEDIAN; nearest++)
+				{
 					wrong += count_wrong(1 + s % 3, sizes[s], widths[w], ks[k], (PynNearest) nearest, &random);
+					/* As many sets as lanes, and twice as many. */
+					wrong += count_wrong(PYN_LANES << s % 2, sizes[s], widths[w], ks[k], (PynNearest) nearest, &random);
+				}
 	ok(wrong == 0, "a row and a block of rows give the very distances that sorting gives");
 	ok(count_wrong(1, 9, PYN_MAX_FEATURES, 3, PYN_NEAREST_LARGEST, &random) == 0, "so they do with as many features as there may be");
 	return done();
