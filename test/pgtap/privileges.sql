@@ -44,7 +44,7 @@ CREATE TEMPORARY VIEW granted AS
 -- ---------------------------------------------------------------- before create_roles()
 
 CREATE FUNCTION pg_temp.is_pure(call text) RETURNS boolean LANGUAGE sql AS $$
-    SELECT call ~ ('^pynomaly\.(detect|detect_query|anomalies|fit|score|is_anomaly|explain|algorithms|row_key|sketch_of|sketch_agg|merge'
+    SELECT call ~ ('^pynomaly\.(detect|detect_query|anomalies|fit|score|is_anomaly|explain|counterfactual|evaluate|compare|algorithms|row_key|sketch_of|sketch_agg|merge'
                    '|sketch_accumulate|sketch_combine|(model|sketch)_(in|out|recv|send|to_jsonb))\(') $$;
 SELECT is((SELECT string_agg(kind || ' ' || name, ', ') FROM granted WHERE NOT (role = 'PUBLIC' AND (kind = 'schema' OR pg_temp.is_pure(name)))), NULL,
           'CREATE EXTENSION grants nothing but the pure calls');
