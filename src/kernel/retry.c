@@ -280,15 +280,21 @@ release_next(PynSubscription *subscription, const char *subject)
 	pyn_execute(&release, values, NULL, 0);
 }
 
+/*
+ * Notes how an attempt went.  Whose open transaction has changed a failed event's row meanwhile, as one that cancels what it is
+ * part of, must not hold up all others: then the row stays as begin_attempt left it, counted and due after the delay.  Of
+ * an attempt that succeeded the row goes in any case.
+ */
 static void
 end_attempt(PynSubscription *subscription, const DueEvent *due, const PynFailure *failure)
 {
 	static PynStatement delete_retry = PYN_STATEMENT(
 		"DELETE FROM pynomaly_kernel.retry WHERE place = $1",
 		INT8OID);
-	static PynStatement update_retry = PYN_STATEMENT(
+	static PynStatement update_retry = PYN_INDEX_STATEMENT(
 		"UPDATE pynomaly_kernel.retry SET state = $2, failed_at = clock_timestamp(), sqlstate = $3, message = $4, "
-		"detail = $5, context = $6, attempts = $7 WHERE place = $1",
+		"detail = $5, context = $6, attempts = $7 "
+		"WHERE place = (SELECT place FROM pynomaly_kernel.retry WHERE place = $1 FOR UPDATE SKIP LOCKED)",
 		INT8OID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, INT4OID);
 	bool		dead = due->attempts >= subscription->max_attempts;
 	Datum		values[7] = {Int64GetDatum(due->place)};
@@ -304,7 +310,8 @@ end_attempt(PynSubscription *subscription, const DueEvent *due, const PynFailure
 		values[4] = pyn_text_or_null(failure->detail, &nulls[4]);
 		values[5] = pyn_text_or_null(failure->context, &nulls[5]);
 		values[6] = Int32GetDatum(due->attempts);
-		pyn_execute(&update_retry, values, nulls, 0);
+		if (pyn_execute(&update_retry, values, nulls, 0) == 0)
+			return;
 		if (dead)
 			announce_dead(subscription, &due->event, due->attempts, failure);
 	}
