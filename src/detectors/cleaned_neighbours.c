@@ -436,30 +436,21 @@ static void
 write_pass(const Pass *pass, double weight, PynWriter *writer)
 {
 	const PynReferenceSets *sets = &pass->sets;
+	Size		of_set = (Size) sets->size * sets->features;
+	float	   *references = pyn_new(float, sets->sets * of_set);
 
-	pyn_write_u16(writer, (uint16) sets->sets);
-	pyn_write_u16(writer, (uint16) sets->size);
+	for (int set = 0; set < sets->sets; set++)
+		memcpy(references + set * of_set, sets->values + (Size) set * sets->padded * sets->features, sizeof(float) * of_set);
 	pyn_write_f64(writer, weight);
 	pyn_write_f64(writer, pass->least);
 	pyn_write_f64(writer, pass->median);
 	pyn_write_f64(writer, pass->factor);
-	for (int set = 0; set < sets->sets; set++)
-	{
-		const float *values = sets->values + (Size) set * sets->padded * sets->features;
-
-		for (Size i = 0; i < (Size) sets->size * sets->features; i++)
-		{
-			uint32		bits;
-
-			memcpy(&bits, &values[i], sizeof(bits));
-			pyn_write_u32(writer, bits);
-		}
-	}
+	pyn_reference_sets_write(references, sets->sets, sets->size, sets->features, writer);
+	pfree(references);
 }
 
 /*
- * u8 neighbours, two scalings, u8 passes; each pass: u16 sets, u16 references of a set, f64 weight, least distance, median and factor, and the
- * references' numbers, row by row, as 4-byte floats.
+ * u8 neighbours, two scalings, u8 passes; each pass: f64 weight, least distance, median and factor, and its reference sets.
  */
 static void
 cleaned_fit(const PynTraining *training, const PynPlan *plan, PynWriter *writer)
@@ -503,32 +494,18 @@ cleaned_fit(const PynTraining *training, const PynPlan *plan, PynWriter *writer)
 static const char *
 read_pass(PynReader *reader, int features, Pass *pass, double *weight)
 {
-	int			sets = pyn_read_u16(reader);
-	int			size = pyn_read_u16(reader);
-	Size		numbers = (Size) sets * size * features;
-	float	   *references;
+	const char *problem;
 
 	*weight = pyn_read_f64(reader);
 	pass->least = pyn_read_f64(reader);
 	pass->median = pyn_read_f64(reader);
 	pass->factor = pyn_read_f64(reader);
-	if (sets < 1 || sets > MAX_SETS || size < 1 || !pyn_reader_has(reader, numbers, sizeof(uint32)))
-		return "a pass has an impossible number of references";
 	if (!(fabs(pass->median) <= 1000.0) || !(pass->factor > 0 && pass->factor <= 1e6) ||
 		!(*weight > 0 && *weight <= 1e6) || !(pass->least >= LEAST_DISTANCE && pass->least <= 1e20))
 		return "a pass's weight or scale is impossible";
-	references = pyn_new(float, numbers);
-	for (Size i = 0; i < numbers; i++)
-	{
-		uint32		bits = pyn_read_u32(reader);
-
-		memcpy(&references[i], &bits, sizeof(bits));
-		if (!(fabsf(references[i]) <= PYN_MOST_SCALED_FLOAT))
-			return "a reference is impossible";
-	}
-	pyn_reference_sets_make(&pass->sets, references, sets, size, features, true);
-	pfree(references);
-	return NULL;
+	if ((problem = pyn_reference_sets_read(reader, features, &pass->sets)) != NULL)
+		return problem;
+	return pass->sets.sets <= MAX_SETS ? NULL : "a pass has too many sets";
 }
 
 static const char *
