@@ -4,6 +4,7 @@
  */
 #include "kernel/port.h"
 
+#include "lib/stringinfo.h"
 #include "utils/builtins.h"
 
 #include "detectors/plan.h"
@@ -18,13 +19,18 @@ const PynDetector *
 pyn_require_detector(const char *algorithm)
 {
 	const PynDetector *detector = pyn_find_detector(algorithm);
+	StringInfoData list;
 
-	if (detector == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("unknown algorithm \"%s\"", algorithm),
-				 errhint("SELECT algorithm, description FROM pynomaly.algorithms() lists them.")));
-	return detector;
+	if (detector != NULL)
+		return detector;
+	initStringInfo(&list);
+	for (int i = 0; i < pyn_detector_count; i++)
+		appendStringInfo(&list, "%s%s", i > 0 ? ", " : "", pyn_detectors[i]->name);
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("unknown algorithm \"%s\"", algorithm),
+			 errhint("Known algorithms: %s.", list.data)));
+	return NULL;
 }
 
 /* A detector's parameter as an option. */
