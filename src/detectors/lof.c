@@ -35,7 +35,7 @@ static const PynParameter parameters[SETTING_COUNT] = {
 	{.name = "k",.initial = 20,.minimum = 1,.maximum = PYN_MAX_NEIGHBOURS,.description = "number of neighbours"},
 	{.name = "max_references",.initial = 20000,.minimum = 2,.maximum = PYN_MAX_POINTS,
 	.description = "training rows that are kept as neighbours"},
-	PYN_SCALE_PARAMETER(PYN_CHOOSE_ROBUST),
+	PYN_SCALE_PARAMETER(PYN_CHOOSE_STANDARD),
 };
 
 typedef struct Lof
