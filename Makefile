@@ -14,7 +14,7 @@ EXTVERSION := $(shell sed -n "s/^default_version *= *'\(.*\)'.*/\1/p" pynomaly.c
 # A folder may use those before it.  The domains do not know each other, so their order cannot matter; the
 # architecture check builds them in reverse to prove it.
 DOMAIN_ORDER ?= data_science data_quality data_profiling mlops
-FOLDERS = kernel sketch detectors series $(DOMAIN_ORDER) gateway import
+FOLDERS = kernel numeric sketch detectors series $(DOMAIN_ORDER) gateway import
 
 SOURCES := $(foreach folder,$(FOLDERS),$(sort $(wildcard src/$(folder)/*.c))) $(wildcard src/pynomaly.c)
 OBJS = $(SOURCES:.c=.o)

@@ -11,7 +11,7 @@
 #include <math.h>
 
 #include "data_quality/data_quality.h"
-#include "detectors/selection.h"
+#include "numeric/selection.h"
 
 /* The finite sampled values, and their number; *weighted where some stand for more than one row. */
 static double *

@@ -23,9 +23,9 @@
 #include "detectors/cleaned_neighbours.h"
 #include "detectors/forest.h"
 #include "detectors/label_model.h"
-#include "detectors/math.h"
 #include "detectors/members.h"
 #include "detectors/scaling.h"
+#include "numeric/math.h"
 
 #define FOREST_WEIGHT 1.0
 #define MOST_TEXT 1024

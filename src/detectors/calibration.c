@@ -13,7 +13,7 @@
  */
 #include "kernel/port.h"
 #include "detectors/calibration.h"
-#include "detectors/math.h"
+#include "numeric/math.h"
 
 #define BODY_STEP (1.0 / 64)	/* knots in the body are so far apart */
 #define TAIL_STEP 0.917004043204671 /* 2^(-1/8): and so in the tail, as a ratio */

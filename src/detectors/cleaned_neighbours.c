@@ -25,8 +25,8 @@
 #include <math.h>
 
 #include "detectors/cleaned_neighbours.h"
-#include "detectors/math.h"
 #include "detectors/reference_sets.h"
+#include "numeric/math.h"
 
 #define LEAST_POOL 40			/* rows */
 #define LEAST_SIZE 32			/* references, however many features there are */

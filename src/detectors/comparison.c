@@ -12,9 +12,9 @@
 
 #include <math.h>
 
-#include "kernel/hash.h"
-#include "detectors/math.h"
 #include "detectors/metrics.h"
+#include "kernel/hash.h"
+#include "numeric/math.h"
 
 #define EXACT_UP_TO 1000.0
 #define MOST_DRAWS 2e8			/* rows × models × replicates: some seconds */

@@ -13,7 +13,7 @@
  */
 #include "kernel/port.h"
 #include "detectors/marginal.h"
-#include "detectors/math.h"
+#include "numeric/math.h"
 
 static double
 copod_part(double up_to, double from, int skew)

@@ -13,8 +13,8 @@
 #include "utils/numeric.h"
 
 #include "detectors/counterfactual.h"
-#include "detectors/math.h"
 #include "detectors/model_type.h"
+#include "numeric/math.h"
 #include "sketch/cell.h"
 
 static const char *const day_names[] = {

@@ -12,7 +12,7 @@
  */
 #include "kernel/port.h"
 #include "detectors/marginal.h"
-#include "detectors/math.h"
+#include "numeric/math.h"
 
 static double
 ecod_part(double up_to, double from, int skew)

@@ -20,8 +20,8 @@
 #include <math.h>
 
 #include "detectors/ellipsoid.h"
-#include "detectors/matrix.h"
-#include "detectors/subspace.h"
+#include "numeric/matrix.h"
+#include "numeric/subspace.h"
 
 #define LEAST_SHRINKAGE 1e-9
 #define LEAST_VARIANCE 1e-6		/* a feature that varies by less among the rows fitted to has that of all rows, 1 */

@@ -10,8 +10,8 @@
 #include <math.h>
 
 #include "detectors/ellipsoid.h"
-#include "detectors/matrix.h"
-#include "detectors/vector.h"
+#include "numeric/matrix.h"
+#include "numeric/vector.h"
 
 #define LANES 16
 #define HALF (LANES / 2)

@@ -12,9 +12,9 @@
  */
 #include "kernel/port.h"
 #include "detectors/marginal.h"
-#include "detectors/math.h"
 #include "detectors/model.h"
-#include "detectors/selection.h"
+#include "numeric/math.h"
+#include "numeric/selection.h"
 
 #define RARE_WEEKDAY 0.05		/* weekdays take part when the rarest has less than this share */
 #define SECONDS_PER_DAY 86400.0

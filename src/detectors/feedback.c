@@ -19,7 +19,7 @@
 #include "kernel/port.h"
 #include "detectors/feedback.h"
 #include "detectors/marginal.h"
-#include "detectors/math.h"
+#include "numeric/math.h"
 
 #define PRIOR_VERDICTS 2.0		/* what leaving the expected share by a factor e costs */
 #define LOWEST_SHARE 0.1		/* of the expected share of alarms */

@@ -21,7 +21,7 @@
  */
 #include "kernel/port.h"
 #include "detectors/forest.h"
-#include "detectors/vector.h"
+#include "numeric/vector.h"
 
 #define MOST_NODES 255			/* of a tree */
 #define MOST_RANKS 65535		/* of a feature */

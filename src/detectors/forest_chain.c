@@ -17,7 +17,7 @@
 #include "kernel/port.h"
 
 #include "detectors/forest.h"
-#include "detectors/math.h"
+#include "numeric/math.h"
 
 #define LANES PYN_FOREST_LANES
 #define PATH_UNIT 2048

@@ -17,7 +17,7 @@
  */
 #include "kernel/port.h"
 #include "detectors/forest.h"
-#include "detectors/math.h"
+#include "numeric/math.h"
 
 #define PATH_UNIT 65536.0		/* path lengths are stored in units of 2^-16 */
 #define LANES PYN_FOREST_LANES

@@ -23,7 +23,7 @@
 
 #include "detectors/fences.h"
 #include "detectors/marginal.h"
-#include "detectors/student.h"
+#include "numeric/student.h"
 
 #define MOST_OUTLIERS 100000
 #define MOST_AUTOMATIC 10000

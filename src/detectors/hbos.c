@@ -20,7 +20,7 @@
 #include <math.h>
 
 #include "detectors/marginal.h"
-#include "detectors/math.h"
+#include "numeric/math.h"
 
 #define MAX_BINS 500
 #define MAX_AUTOMATIC 256		/* bins that are chosen at most */

@@ -18,7 +18,7 @@
 #include <math.h>
 
 #include "detectors/reference_sets.h"
-#include "detectors/vector.h"
+#include "numeric/vector.h"
 
 #define MAX_SIZE 256
 #define MOST_NUMBERS (4 * 1024 * 1024)	/* of all estimators */

@@ -16,7 +16,7 @@
 #include <math.h>
 
 #include "detectors/label_model.h"
-#include "detectors/math.h"
+#include "numeric/math.h"
 
 #define PENALTY 0.01			/* C: what the labelled rows weigh against half the squared coefficients */
 #define MOST_SCALES 3.0			/* values count up to here */

@@ -20,9 +20,9 @@
 
 #include <math.h>
 
-#include "detectors/matrix.h"
 #include "detectors/scaling.h"
 #include "kernel/hash.h"
+#include "numeric/matrix.h"
 
 #define MAX_PROJECTIONS 1000
 #define MAX_BINS 256

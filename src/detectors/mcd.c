@@ -18,9 +18,9 @@
 
 #include <math.h>
 
-#include "kernel/hash.h"
 #include "detectors/ellipsoid.h"
-#include "detectors/matrix.h"
+#include "kernel/hash.h"
+#include "numeric/matrix.h"
 
 #define STARTS 500
 #define SUBSETS 5

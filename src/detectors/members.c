@@ -12,8 +12,8 @@
 
 #include <math.h>
 
-#include "detectors/math.h"
 #include "detectors/members.h"
+#include "numeric/math.h"
 
 #define DEEPEST_LOG 600.0		/* down to exp(-600) the normal quantile is taken of the p-value itself */
 #define LARGEST_LOG 1e12		/* nothing is odder */

@@ -15,9 +15,9 @@
 
 #include <math.h>
 
-#include "kernel/hash.h"
-#include "detectors/math.h"
 #include "detectors/metrics.h"
+#include "kernel/hash.h"
+#include "numeric/math.h"
 
 #define MANY 30.0				/* from here on a binomial number is a rounded normal one */
 

@@ -16,7 +16,7 @@
 #include <math.h>
 
 #include "detectors/neighbours.h"
-#include "detectors/vector.h"
+#include "numeric/vector.h"
 
 #define LANES 8
 #define LEAF_BLOCKS 3			/* a node with more is split */

@@ -25,7 +25,7 @@
 
 #include "detectors/ocsvm_solver.h"
 #include "detectors/reference_sets.h"
-#include "detectors/vector.h"
+#include "numeric/vector.h"
 
 #define MAX_ROWS 4000
 #define MOST_NUMBERS (4 * 1024 * 1024)	/* of all rows drawn */

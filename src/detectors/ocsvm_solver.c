@@ -12,7 +12,7 @@
 #include "kernel/port.h"
 
 #include "detectors/ocsvm_solver.h"
-#include "detectors/vector.h"
+#include "numeric/vector.h"
 
 #define TOLERANCE 1e-3			/* between the gradients of weights that may grow and of those that may shrink */
 #define LEAST_CURVATURE 1e-12	/* of rows that are equal or nearly so */

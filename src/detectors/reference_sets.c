@@ -15,7 +15,7 @@
 #include <math.h>
 
 #include "detectors/reference_sets.h"
-#include "detectors/vector.h"
+#include "numeric/vector.h"
 
 #define LANES PYN_LANES
 #define FEW 8					/* lists up to this length lie in registers */

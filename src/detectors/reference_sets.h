@@ -12,8 +12,8 @@
 #define PYN_REFERENCE_SETS_H
 
 #include "detectors/scaling.h"
-#include "detectors/vector.h"
 #include "kernel/hash.h"
+#include "numeric/vector.h"
 
 #define PYN_MOST_SCALED_FLOAT 1e16f /* no sum of 8,192 squares of differences passes float4's range */
 #define PYN_MAX_NEIGHBOURS 256

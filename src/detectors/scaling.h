@@ -7,7 +7,7 @@
 
 #include "detectors/detector.h"
 #include "detectors/marginal.h"
-#include "detectors/math.h"
+#include "numeric/math.h"
 
 #define PYN_MOST_SCALED 1e100	/* scaled numbers are cut here, so that no sum of their squares overflows */
 

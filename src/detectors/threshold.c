@@ -19,9 +19,9 @@
 
 #include <math.h>
 
-#include "detectors/math.h"
 #include "detectors/scaling.h"
 #include "detectors/threshold.h"
+#include "numeric/math.h"
 
 #define MOST_RAW 1e300			/* raw scores do not lie beyond it */
 #define MAD_OF_NORMAL 0.6745	/* of the standard normal distribution, as Iglewicz and Hoaglin round it */

@@ -7,11 +7,11 @@
  */
 #include <math.h>
 
+#include "detectors/detector.h"
 #include "kernel/hash.h"
 #include "kernel/port.h"
-#include "detectors/detector.h"
-#include "detectors/math.h"
-#include "detectors/student.h"
+#include "numeric/math.h"
+#include "numeric/student.h"
 #include "tap.h"
 
 #define ROWS 30000

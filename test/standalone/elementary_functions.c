@@ -1,4 +1,4 @@
-/* sources: src/detectors/math.c */
+/* sources: src/numeric/math.c */
 /*
  * elementary_functions.c
  *		The elementary functions against the C library's in long double, over their whole ranges.
@@ -9,7 +9,7 @@
 
 #include "kernel/hash.h"
 #include "kernel/port.h"
-#include "detectors/math.h"
+#include "numeric/math.h"
 #include "tap.h"
 
 #define ARGUMENTS 200000

@@ -1,4 +1,4 @@
-/* sources: src/detectors/matrix.c src/detectors/math.c */
+/* sources: src/numeric/matrix.c src/numeric/math.c */
 /*
  * matrix.c
  *		The matrix module against identities that hold for any matrix, and against numpy and scikit-learn.
@@ -10,7 +10,7 @@
 
 #include "kernel/port.h"
 #include "kernel/hash.h"
-#include "detectors/matrix.h"
+#include "numeric/matrix.h"
 #include "tap.h"
 
 #define MOST 160

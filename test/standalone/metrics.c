@@ -1,4 +1,4 @@
-/* sources: src/kernel/hash.c src/kernel/bytes.c src/detectors/math.c src/detectors/metrics.c src/detectors/comparison.c */
+/* sources: src/kernel/hash.c src/kernel/bytes.c src/numeric/math.c src/detectors/metrics.c src/detectors/comparison.c */
 /*
  * metrics.c
  *		Rankings, areas and tests of differences against their definitions, counted pair by pair.

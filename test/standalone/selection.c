@@ -1,10 +1,10 @@
-/* sources: src/detectors/selection.c */
+/* sources: src/numeric/selection.c */
 /*
  * selection.c
  *		Selected order statistics against those of the C library's sort, for numbers of many shapes.
  */
 #include "kernel/hash.h"
-#include "detectors/selection.h"
+#include "numeric/selection.h"
 #include "tap.h"
 
 #define MOST 3000

@@ -9,8 +9,8 @@
 
 #include <math.h>
 
-#include "detectors/math.h"
-#include "detectors/student.h"
+#include "numeric/math.h"
+#include "numeric/student.h"
 
 #define LOG_ROOT_PI 0.57236494292470008707	/* ln sqrt(pi) */
 #define EPSILON 1e-16

@@ -3,7 +3,7 @@
  *		Order statistics without sorting: quickselect (Hoare 1961) with random pivots.
  */
 #include "kernel/hash.h"
-#include "detectors/selection.h"
+#include "numeric/selection.h"
 
 #define FEW 16					/* so many numbers are sorted by insertion */
 

@@ -6,7 +6,7 @@
  */
 #include <math.h>
 
-#include "detectors/math.h"
+#include "numeric/math.h"
 
 #define LN2_HIGH 6.93147180369123816490e-01	/* ln 2 with 32 zero bits at its end */
 #define LN2_LOW 1.90821492927058770002e-10

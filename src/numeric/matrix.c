@@ -11,9 +11,9 @@
 
 #include <math.h>
 
-#include "detectors/math.h"
-#include "detectors/matrix.h"
-#include "detectors/vector.h"
+#include "numeric/math.h"
+#include "numeric/matrix.h"
+#include "numeric/vector.h"
 
 #define MOST_SWEEPS 60			/* QL steps for one eigenvalue; two or three are usual */
 #define EPSILON 2.220446049250313e-16

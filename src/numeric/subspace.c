@@ -14,10 +14,10 @@
 #include <math.h>
 
 #include "kernel/hash.h"
-#include "detectors/math.h"
-#include "detectors/matrix.h"
-#include "detectors/subspace.h"
-#include "detectors/vector.h"
+#include "numeric/math.h"
+#include "numeric/matrix.h"
+#include "numeric/subspace.h"
+#include "numeric/vector.h"
 
 #define MORE 8					/* vectors beside those wanted */
 #define ROUNDS 4				/* products with the covariance before the last */
