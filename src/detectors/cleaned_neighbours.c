@@ -196,76 +196,21 @@ cleaned_score_block(const void *state, const double *values, int stride, int row
 
 /* ---------------------------------------------------------------- explain */
 
-/* Sinks a number into a rising list of the least so far. */
-static inline void
-keep_least(double *list, int length, double number)
-{
-	int			place = length - 1;
-
-	if (!(number < list[place]))
-		return;
-	for (; place > 0 && list[place - 1] > number; place--)
-		list[place] = list[place - 1];
-	list[place] = number;
-}
-
-/*
- * Adds a pass's part to those features without which its distance would be smaller, by how much its logarithm would.  All features'
- * lists are kept in one walk over the references: what is left of a squared distance without a feature is a subtraction.
- */
+/* Adds a pass's part to those features without which its distance would be smaller, by how much its logarithm would. */
 static void
-add_parts(const Pass *pass, const float *row, int neighbors, double part, double *lists, double *without, double *parts)
+add_parts(const Pass *pass, const float *row, int neighbors, double part, double *without, double *parts)
 {
-	const PynReferenceSets *sets = &pass->sets;
-	double		of_all = 0;
-	int			features = sets->features;
-	int			length = Min(neighbors + 1, sets->size);
-	double		with = 0;
+	int			features = pass->sets.features;
+	double		all = pyn_log(pass->least + pyn_reference_without(&pass->sets, row, neighbors, without));
+	double		sum = 0;
 
-	memset(without, 0, sizeof(double) * features);
-	for (int set = 0; set < sets->sets; set++)
-	{
-		const float *reference = sets->values + (Size) set * sets->padded * features;
-		double		all[64];
-		int			place;
-
-		CHECK_FOR_INTERRUPTS();
-		for (int i = 0; i < length; i++)
-			all[i] = INFINITY;
-		for (Size i = 0; i < (Size) features * length; i++)
-			lists[i] = INFINITY;
-		for (int i = 0; i < sets->size; i++, reference += features)
-		{
-			double		square = 0;
-
-			for (int feature = 0; feature < features; feature++)
-			{
-				double		difference = (double) row[feature] - reference[feature];
-
-				square += difference * difference;
-			}
-			keep_least(all, length, square);
-			for (int feature = 0; feature < features; feature++)
-			{
-				double		difference = (double) row[feature] - reference[feature];
-
-				keep_least(lists + (Size) feature * length, length, square - difference * difference);
-			}
-		}
-
-		/* Where the row itself is a reference, it does not count. */
-		place = Min(neighbors - (all[0] > 0.0), length - 1);
-		with += sqrt(all[place]);
-		for (int feature = 0; feature < features; feature++)
-			without[feature] += sqrt(Max(lists[(Size) feature * length + place], 0.0));
-	}
 	for (int feature = 0; feature < features; feature++)
 	{
-		without[feature] = Max(pyn_log(pass->least + with / sets->sets) - pyn_log(pass->least + without[feature] / sets->sets), 0.0);
-		of_all += without[feature];
+		without[feature] = Max(all - pyn_log(pass->least + without[feature]), 0.0);
+		sum += without[feature];
 	}
-	for (int feature = 0; feature < features && of_all > 0; feature++)
-		parts[feature] += part * without[feature] / of_all;
+	for (int feature = 0; feature < features && sum > 0; feature++)
+		parts[feature] += part * without[feature] / sum;
 }
 
 static void
@@ -274,7 +219,6 @@ cleaned_contribute(const void *state, const double *row, double *contributions)
 	const Cleaned *cleaned = state;
 	int			features = cleaned->scaling.features;
 	float	   *scaled = pyn_new(float, features);
-	double	   *lists = pyn_new(double, (Size) features * (cleaned->neighbors + 1));
 	double	   *without = pyn_new(double, features);
 	double		scores[PYN_MAX_PASSES];
 	double		parts[PYN_MAX_PASSES];
@@ -287,10 +231,9 @@ cleaned_contribute(const void *state, const double *row, double *contributions)
 		if (i <= 1)
 			pyn_scale_row(scaling_of(cleaned, i), row, scaled);
 		if (parts[i] > 0)
-			add_parts(&cleaned->pass[i], scaled, cleaned->neighbors, parts[i], lists, without, contributions);
+			add_parts(&cleaned->pass[i], scaled, cleaned->neighbors, parts[i], without, contributions);
 	}
 	pfree(scaled);
-	pfree(lists);
 	pfree(without);
 }
 
@@ -338,7 +281,7 @@ draw_sets(const Cleaned *cleaned, int pass, const PynTraining *training, const i
 			pyn_scale_row(scaling_of(cleaned, pass), raw, references + ((Size) set * size + i) * features);
 		}
 	}
-	pyn_reference_sets_make(sets, references, set_count, size, features, true);
+	pyn_reference_sets_make(sets, references, set_count, size, features, pyn_by_set_pays(set_count));
 	pfree(pool.cumulative);
 	pfree(drawn);
 	pfree(references);

@@ -9,7 +9,7 @@
  * so it is local as LOF is, at linear cost.  Rows outside of all balls of all estimators score 1 alike.
  *
  * A centre equal to the row does not count, once in an estimator (leave-one-out).  Rows are scaled float4; PYN_LANES
- * rows of a block, or centres for a single row, lie side by side, and each pair's distance is summed in the same order.
+ * rows of a block, or estimators for a single row, lie side by side, and each pair's distance is summed in the same order.
  *
  * Size of a model: 4 bytes a number, at most 16 MB (51 kB for 200 estimators of 8 rows of 8 features); opened thrice that.
  */
@@ -45,8 +45,10 @@ typedef struct Inne
 {
 	PynScaling	scaling;
 	PynReferenceSets sets;		/* the centres, those of the largest balls first */
-	float	   *squares;		/* [set][padded]: squared radius */
-	float	   *isolation;		/* [set][padded]: score inside of the ball */
+	float	   *squares;		/* [set][ball]: squared radius */
+	float	   *isolation;		/* [set][ball]: score inside of the ball */
+	float	   *lane_squares;	/* the same [set / lanes][ball][lane] */
+	float	   *lane_isolation;
 } Inne;
 
 /* ---------------------------------------------------------------- fit */
@@ -154,6 +156,7 @@ inne_open(PynReader *reader, int features, void **state)
 	PynReferenceSets drawn;
 	Ball		balls[MAX_SIZE];
 	int			nearest[MAX_SIZE];
+	Size		balls_of_all;
 	float	   *sorted;
 
 	if ((problem = pyn_scaling_read(reader, features, &inne->scaling)) != NULL ||
@@ -161,8 +164,11 @@ inne_open(PynReader *reader, int features, void **state)
 		return problem;
 	if (drawn.size < 2 || drawn.size > MAX_SIZE)
 		return "an estimator has an impossible number of rows";
-	inne->squares = pyn_new0(float, (Size) drawn.sets * drawn.padded);
-	inne->isolation = pyn_new0(float, (Size) drawn.sets * drawn.padded);
+	balls_of_all = (Size) (drawn.sets + LANES - 1) / LANES * LANES * drawn.size;
+	inne->squares = pyn_new0(float, balls_of_all);
+	inne->isolation = pyn_new0(float, balls_of_all);
+	inne->lane_squares = pyn_new0(float, balls_of_all);
+	inne->lane_isolation = pyn_new0(float, balls_of_all);
 	sorted = pyn_new(float, (Size) drawn.sets * drawn.size * features);
 	for (int set = 0; set < drawn.sets; set++)
 	{
@@ -172,12 +178,15 @@ inne_open(PynReader *reader, int features, void **state)
 		measure_balls(centres, drawn.size, features, balls, nearest);
 		for (int i = 0; i < drawn.size; i++)
 		{
-			inne->squares[(Size) set * drawn.padded + i] = balls[i].square;
-			inne->isolation[(Size) set * drawn.padded + i] = balls[i].isolation;
+			Size		ball = (Size) set * drawn.size + i;
+			Size		lane = ((Size) (set / LANES) * drawn.size + i) * LANES + set % LANES;
+
+			inne->squares[ball] = inne->lane_squares[lane] = balls[i].square;
+			inne->isolation[ball] = inne->lane_isolation[lane] = balls[i].isolation;
 			memcpy(sorted + ((Size) set * drawn.size + i) * features, centres + (Size) balls[i].centre * features, sizeof(float) * features);
 		}
 	}
-	pyn_reference_sets_make(&inne->sets, sorted, drawn.sets, drawn.size, features, false);
+	pyn_reference_sets_make(&inne->sets, sorted, drawn.sets, drawn.size, features, true);
 	pfree(drawn.values);
 	pfree(drawn.lanes);
 	pfree(sorted);
@@ -188,27 +197,35 @@ inne_open(PynReader *reader, int features, void **state)
 /* ---------------------------------------------------------------- score */
 
 /*
- * Isolation scores of LANES rows by one estimator: the last ball that a row is in is the smallest.  Rows equal to a
- * centre are taken to be outside of its ball, the first time.
+ * One ball more, in each lane: the last ball that a row is in is the smallest.  A row equal to a centre is taken to be outside
+ * of its ball, the first time.
  */
+static PYN_INLINE void
+meet_ball(const Vector *distances, const Vector *squares, const Vector *isolation, Mask *passed, Vector *scores)
+{
+	Mask		equal = (*distances == 0.0f) & ~*passed;
+	Mask		inside = (*distances <= *squares) & ~equal;
+
+	*passed |= equal;
+	*scores = (Vector) (((Mask) *isolation & inside) | ((Mask) *scores & ~inside));
+}
+
+/* Isolation scores of LANES rows by one estimator. */
 static PYN_ANY_CPU void
 isolate_rows(const Inne *inne, int set, const float *rows, int stride, float *scores)
 {
 	int			features = inne->sets.features;
 	const float *centre = inne->sets.values + (Size) set * inne->sets.padded * features;
-	const float *squares = inne->squares + (Size) set * inne->sets.padded;
-	const float *isolation = inne->isolation + (Size) set * inne->sets.padded;
-	Vector		score;
+	const float *squares = inne->squares + (Size) set * inne->sets.size;
+	const float *isolation = inne->isolation + (Size) set * inne->sets.size;
+	Vector		score = (Vector) {0} + 1.0f;
 	Mask		passed = {0};
 
-	for (int lane = 0; lane < LANES; lane++)
-		score[lane] = 1.0f;
 	for (int i = 0; i < inne->sets.size; i++, centre += features)
 	{
 		Vector		sum = {0};
+		Vector		square = sum + squares[i];
 		Vector		here = sum + isolation[i];
-		Mask		equal;
-		Mask		inside;
 
 		for (int feature = 0; feature < features; feature++)
 		{
@@ -218,10 +235,7 @@ isolate_rows(const Inne *inne, int set, const float *rows, int stride, float *sc
 			difference -= centre[feature];
 			sum += difference * difference;
 		}
-		equal = (sum == 0.0f) & ~passed;
-		passed |= equal;
-		inside = (sum <= squares[i]) & ~equal;
-		score = (Vector) (((Mask) here & inside) | ((Mask) score & ~inside));
+		meet_ball(&sum, &square, &here, &passed, &score);
 	}
 	memcpy(scores, &score, sizeof(score));
 }
@@ -248,38 +262,37 @@ inne_score_block(const void *state, const double *values, int stride, int rows, 
 	pfree(scaled);
 }
 
-/* The same for one row by one estimator, LANES centres side by side. */
-static PYN_ANY_CPU float
-isolate_row(const Inne *inne, int set, const float *row)
+/* The same of one row by LANES estimators from `first` on. */
+static PYN_ANY_CPU void
+isolate_row(const Inne *inne, int first, const float *row, float *scores)
 {
 	int			features = inne->sets.features;
-	const float *centres = inne->sets.lanes + (Size) set * inne->sets.padded * features;
-	const float *squares = inne->squares + (Size) set * inne->sets.padded;
-	float		score = 1.0f;
-	bool		passed = false;
+	int			size = inne->sets.size;
+	const float *centres = inne->sets.lanes + (Size) first * inne->sets.padded * features;
+	const float *squares = inne->lane_squares + (Size) first * size;
+	const float *isolation = inne->lane_isolation + (Size) first * size;
+	Vector		score = (Vector) {0} + 1.0f;
+	Mask		passed = {0};
 
-	for (int first = 0; first < inne->sets.padded; first += LANES, centres += (Size) features * LANES)
+	for (int i = 0; i < size; i++)
 	{
 		Vector		sum = {0};
+		Vector		square;
+		Vector		here;
 
-		for (int feature = 0; feature < features; feature++)
+		for (int feature = 0; feature < features; feature++, centres += LANES)
 		{
 			Vector		difference;
 
-			memcpy(&difference, centres + (Size) feature * LANES, sizeof(difference));
+			memcpy(&difference, centres, sizeof(difference));
 			difference = row[feature] - difference;
 			sum += difference * difference;
 		}
-		for (int lane = 0; lane < LANES; lane++)
-		{
-			bool		equal = sum[lane] == 0.0f && !passed;
-
-			passed |= equal;
-			if (sum[lane] <= squares[first + lane] && !equal)
-				score = inne->isolation[(Size) set * inne->sets.padded + first + lane];
-		}
+		memcpy(&square, squares + (Size) i * LANES, sizeof(square));
+		memcpy(&here, isolation + (Size) i * LANES, sizeof(here));
+		meet_ball(&sum, &square, &here, &passed, &score);
 	}
-	return score;
+	memcpy(scores, &score, sizeof(score));
 }
 
 static double
@@ -287,11 +300,16 @@ inne_score_row(const void *state, const double *row)
 {
 	const Inne *inne = state;
 	float	   *scaled = pyn_new(float, inne->sets.features);
+	float		of_sets[LANES];
 	double		score = 0;
 
 	pyn_scale_row(&inne->scaling, row, scaled);
-	for (int set = 0; set < inne->sets.sets; set++)
-		score += isolate_row(inne, set, scaled);
+	for (int first = 0; first < inne->sets.sets; first += LANES)
+	{
+		isolate_row(inne, first, scaled, of_sets);
+		for (int lane = 0; lane < Min(LANES, inne->sets.sets - first); lane++)
+			score += of_sets[lane];
+	}
 	pfree(scaled);
 	return score / inne->sets.sets;
 }

@@ -4,8 +4,8 @@
  *
  * All pairs of rows and references are compared: for so few references no index pays.  Of a block, PYN_LANES rows lie
  * side by side in a vector and meet one reference after the other, four at a time, so that a row's number is loaded once
- * for four.  A single row meets as many sets side by side, or references of one set where sets are not a multiple of the
- * lanes.  The least distances so far are a sorted list of vectors, into which a new one is sunk by minimum and maximum:
+ * for four.  A single row meets as many sets side by side, or references of one set where sets would leave lanes
+ * empty.  The least distances so far are a sorted list of vectors, into which a new one is sunk by minimum and maximum:
  * as many steps whatever the distances are, so nothing is mispredicted.  Each pair's sum runs over the features in their
  * order and is never contracted or reassociated, which vectors of pairs need not; so the bits are the same in vectors of
  * any width.
@@ -41,14 +41,17 @@ void
 pyn_reference_sets_make(PynReferenceSets *sets, const float *references, int count, int size, int features, bool by_set)
 {
 	int			padded = (size + LANES - 1) / LANES * LANES;
+	int			lanes = by_set ? (count + LANES - 1) / LANES * LANES : count;
 
 	sets->sets = count;
 	sets->size = size;
 	sets->features = features;
 	sets->padded = padded;
 	sets->values = pyn_new(float, (Size) count * padded * features);
-	sets->lanes = pyn_new(float, (Size) count * padded * features);
-	sets->by_set = by_set && count % LANES == 0;
+	sets->lanes = pyn_new(float, (Size) lanes * padded * features);
+	sets->by_set = by_set;
+	for (Size i = (Size) (lanes - LANES) * padded * features; i < (Size) lanes * padded * features; i++)
+		sets->lanes[i] = INFINITY;
 	for (int set = 0; set < count; set++)
 	{
 		float	   *values = sets->values + (Size) set * padded * features;
@@ -93,7 +96,7 @@ pyn_reference_sets_read(PynReader *reader, int features, PynReferenceSets *sets)
 		if (!(fabsf(references[i]) <= PYN_MOST_SCALED_FLOAT))
 			return "a reference is not finite";
 	}
-	pyn_reference_sets_make(sets, references, count, size, features, true);
+	pyn_reference_sets_make(sets, references, count, size, features, pyn_by_set_pays(count));
 	pfree(references);
 	return NULL;
 }
@@ -417,7 +420,7 @@ row_by_sets(const PynReferenceSets *sets, const float *row, int k, PynNearest ne
 	{
 		find_least_of_sets(sets->lanes + (Size) first * sets->padded * sets->features, sets->padded, sets->features, row, lists,
 						   length);
-		for (int lane = 0; lane < LANES; lane++)
+		for (int lane = 0; lane < Min(LANES, sets->sets - first); lane++)
 		{
 			for (int i = 0; i < length; i++)
 				list[i] = lists[i * LANES + lane];

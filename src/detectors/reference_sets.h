@@ -55,7 +55,7 @@ typedef struct PynReferenceSets
 	int			features;
 	int			padded;			/* size, made a multiple of the lanes by references infinitely far away */
 	float	   *values;			/* [set][padded reference][feature] */
-	bool		by_set;			/* a lane is a set, else a reference */
+	bool		by_set;			/* a lane is a set, past the last one with references infinitely far away; else a reference */
 	float	   *lanes;			/* [set / lanes][reference][feature][lane], or [set][reference / lanes][feature][lane] */
 } PynReferenceSets;
 
@@ -69,9 +69,17 @@ typedef struct PynPool
 } PynPool;
 
 /* Takes copies: references[(set * size + reference) * features + feature], all finite, in the current memory context.
- * `by_set`: rows by themselves meet sets side by side where these are a multiple of the lanes, which is faster. */
+ * `by_set`: rows by themselves meet sets side by side, which is faster where few lanes stay empty. */
 extern void pyn_reference_sets_make(PynReferenceSets *sets, const float *references, int count, int size, int features,
 									bool by_set);
+
+static inline bool
+pyn_by_set_pays(int count)
+{
+	int			lanes = (count + PYN_LANES - 1) / PYN_LANES * PYN_LANES;
+
+	return 3 * (lanes - count) <= count;
+}
 
 /* Writes and reads sets as float4: 4 bytes a number.  What is read is checked. */
 extern void pyn_reference_sets_write(const float *references, int count, int size, int features, PynWriter *writer);
@@ -92,6 +100,9 @@ extern void pyn_reference_block(const PynReferenceSets *sets, const float *rows,
 
 /* Adds, for each feature, the squared differences to the k nearest references of each set as shares of their sum. */
 extern void pyn_reference_shares(const PynReferenceSets *sets, const float *row, int k, double *shares);
+
+/* reference_without.c: the mean over the sets of the distance to the k-th nearest, and what it would be without each feature. */
+extern double pyn_reference_without(const PynReferenceSets *sets, const float *row, int k, double *without);
 
 /* A feature's value on its scale, as rows of reference sets have it. */
 static inline float

@@ -3,7 +3,9 @@
  *		Scores the rows of a source in blocks and gives them as a result set.
  *
  * Rows are copied into a block, scored together and written out; the block's memory is reset then, so memory does not
- * grow with the table.  Flagged rows that are wanted worst first go through PostgreSQL's own sort, which spills to disk.
+ * grow with the table.  Flagged rows that are wanted worst first go through PostgreSQL's own sort, which spills to disk; they
+ * go as they were read, so that keys, reasons and the like, which cost far more than a score, are made for those only that the
+ * limit leaves.
  */
 #include "kernel/port.h"
 
@@ -27,7 +29,6 @@
 #define BLOCK_MEMORY (16 * 1024 * 1024) /* a block of wide rows is scored early */
 #define BLOCK_KEPT (256 * 1024) /* what a block's memory keeps when it is freed */
 #define RESULT_COLUMNS 7
-#define SORT_COLUMNS 2			/* raw score and what breaks ties come before the result's columns */
 
 enum
 {
@@ -39,6 +40,16 @@ enum
 	RESULT_REASONS,
 	RESULT_STATE,
 	RESULT_ROW					/* or evidence; of flagged rows only */
+};
+
+/* A flagged row in the sort. */
+enum
+{
+	SORTED_RAW,
+	SORTED_TIE,
+	SORTED_NUMBER,				/* of the row in the source */
+	SORTED_ROW,					/* its minimal tuple, in a bytea */
+	SORTED_COLUMNS
 };
 
 typedef struct Work
@@ -195,37 +206,19 @@ make_row_type(const PynSource *source)
 
 /* ---------------------------------------------------------------- rows out */
 
-/* What orders rows of one raw score, the same in each call: a scan may begin anywhere, keys stay. */
-static int64
-tie_breaker(const Work *work, int64 row_number)
-{
-	bool		has_key;
-	uint64		hash = pyn_source_key(work->source, work->slot, &has_key);
-
-	return has_key ? (int64) hash : row_number;
-}
-
-/* The row of the block that rules or evidence are about. */
-static void
-take_features(const Work *work, int row)
-{
-	for (int i = 0; i < work->model->feature_count; i++)
-		work->row_features[i] = work->features[(Size) i * PYN_SCORE_BLOCK + row];
-}
-
 /* What feedback needs of a flagged row: its raw score, and its members' where the model weighs them.  No values. */
 static Datum
-make_evidence(const Work *work, int row)
+make_evidence(const Work *work, double raw)
 {
 	double		numbers[PYN_MAX_MEMBERS];
 	int			members = pyn_weights(work->model, numbers);
 	PynJson		json = {0};
 
 	pyn_json_open_object(&json, NULL);
-	pyn_json_number(&json, "raw", work->raw[row]);
+	pyn_json_number(&json, "raw", raw);
 	if (members > 0)
 	{
-		take_features(work, row);
+		pyn_encode_row(work->model, work->row_cells, work->row_features);
 		pyn_member_scores(work->model, work->row_features, numbers);
 		pyn_json_open_array(&json, "members");
 		for (int i = 0; i < members; i++)
@@ -245,68 +238,162 @@ judge(const Work *work, int row)
 
 	if (verdict.is_anomaly && model->rule_count > 0)
 	{
-		take_features(work, row);
+		for (int i = 0; i < model->feature_count; i++)
+			work->row_features[i] = work->features[(Size) i * PYN_SCORE_BLOCK + row];
 		pyn_suppress(model, work->row_features, &verdict);
 	}
 	return verdict;
 }
 
+/* The result's columns that all calls have.  Where a key or reasons need the row, it is in the slot; reasons read its cells. */
 static void
-write_row(Work *work, int row, bool is_missing)
+fill_result(Work *work, const PynVerdict *verdict, int64 row_number, bool is_missing, bool explained, Datum *values, bool *nulls)
 {
-	const PynScoring *scoring = work->scoring;
-	Datum		all_values[SORT_COLUMNS + RESULT_COLUMNS + 1];
-	bool		all_nulls[SORT_COLUMNS + RESULT_COLUMNS + 1] = {false};
-	Datum	   *values = all_values + SORT_COLUMNS;
-	bool	   *nulls = all_nulls + SORT_COLUMNS;
-	PynVerdict	verdict = {0};
-	int64		row_number = work->rows_done + row + 1;
-	bool		explained;
-
-	if (!is_missing)
-		verdict = judge(work, row);
-	work->flagged += verdict.is_anomaly;
-	if (scoring->flagged_only && !verdict.is_anomaly)
-		return;
-	explained = !is_missing && (scoring->explain == PYN_EXPLAIN_ALL ||
-								(scoring->explain == PYN_EXPLAIN_FLAGGED && (verdict.is_anomaly || verdict.is_suppressed)));
-	if (explained || scoring->flagged_only || work->needs_tuple)
-	{
-		ExecStoreMinimalTuple(work->tuples[row], work->slot, false);
-		slot_getallattrs(work->slot);
-	}
-
 	values[RESULT_KEY] = make_key(work, row_number);
-	values[RESULT_SCORE] = Float8GetDatum(verdict.score);
-	values[RESULT_P_VALUE] = Float8GetDatum(verdict.p_value);
+	values[RESULT_SCORE] = Float8GetDatum(verdict->score);
+	values[RESULT_P_VALUE] = Float8GetDatum(verdict->p_value);
 	nulls[RESULT_SCORE] = nulls[RESULT_P_VALUE] = is_missing;
-	values[RESULT_IS_ANOMALY] = BoolGetDatum(verdict.is_anomaly);
-	values[RESULT_SEVERITY] = work->severities[verdict.severity];
+	values[RESULT_IS_ANOMALY] = BoolGetDatum(verdict->is_anomaly);
+	values[RESULT_SEVERITY] = work->severities[verdict->severity];
 	nulls[RESULT_REASONS] = !explained;
 	values[RESULT_REASONS] = (Datum) 0;
 	if (explained)
 	{
 		pyn_source_cells(work->source, work->slot, work->row_cells, work->row_texts);
 		values[RESULT_REASONS] = JsonbPGetDatum(pyn_reasons(work->model, work->row_cells, work->row_texts,
-																	verdict.is_suppressed));
+																	verdict->is_suppressed));
 	}
 	values[RESULT_STATE] = is_missing ? work->missing : work->scored;
-	if (!scoring->flagged_only)
-	{
-		tuplestore_putvalues(work->result, work->result_type, values, nulls);
-		return;
-	}
-	nulls[RESULT_ROW] = !scoring->with_row && !scoring->with_evidence;
-	values[RESULT_ROW] = scoring->with_row ? make_row(work) : scoring->with_evidence ? make_evidence(work, row) : (Datum) 0;
-	all_values[0] = Float8GetDatum(verdict.raw);
-	all_values[1] = Int64GetDatum(tie_breaker(work, row_number));
-	ExecClearTuple(work->sort_slot);
-	memcpy(work->sort_slot->tts_values, all_values, sizeof(all_values));
-	memcpy(work->sort_slot->tts_isnull, all_nulls, sizeof(all_nulls));
-	ExecStoreVirtualTuple(work->sort_slot);
-	tuplesort_puttupleslot(work->sort, work->sort_slot);
-	ExecClearTuple(work->sort_slot);
 }
+
+static void
+write_row(Work *work, int row, bool is_missing, const PynVerdict *verdict, int64 row_number)
+{
+	PynExplain	explain = work->scoring->explain;
+	bool		explained = !is_missing &&
+		(explain == PYN_EXPLAIN_ALL || (explain == PYN_EXPLAIN_FLAGGED && (verdict->is_anomaly || verdict->is_suppressed)));
+	Datum		values[RESULT_COLUMNS];
+	bool		nulls[RESULT_COLUMNS] = {false};
+
+	if (explained || work->needs_tuple)
+	{
+		ExecStoreMinimalTuple(work->tuples[row], work->slot, false);
+		slot_getallattrs(work->slot);
+	}
+	fill_result(work, verdict, row_number, is_missing, explained, values, nulls);
+	tuplestore_putvalues(work->result, work->result_type, values, nulls);
+}
+
+/* ---------------------------------------------------------------- worst first */
+
+static void
+begin_sort(Work *work)
+{
+	TupleDesc	type = CreateTemplateTupleDesc(SORTED_COLUMNS);
+	AttrNumber	columns[] = {SORTED_RAW + 1, SORTED_TIE + 1};
+	Oid			operators[lengthof(columns)];
+	Oid			collations[] = {InvalidOid, InvalidOid};
+	bool		nulls_first[] = {false, false};
+
+	TupleDescInitEntry(type, SORTED_RAW + 1, "raw", FLOAT8OID, -1, 0);
+	TupleDescInitEntry(type, SORTED_TIE + 1, "tie", INT8OID, -1, 0);
+	TupleDescInitEntry(type, SORTED_NUMBER + 1, "number", INT8OID, -1, 0);
+	TupleDescInitEntry(type, SORTED_ROW + 1, "row", BYTEAOID, -1, 0);
+	operators[0] = lookup_type_cache(FLOAT8OID, TYPECACHE_GT_OPR)->gt_opr;
+	operators[1] = lookup_type_cache(INT8OID, TYPECACHE_LT_OPR)->lt_opr;
+	work->sort = tuplesort_begin_heap(type, lengthof(columns), columns, operators, collations, nulls_first, work_mem, NULL,
+									  work->scoring->limit >= 0 ? TUPLESORT_ALLOWBOUNDED : TUPLESORT_NONE);
+	if (work->scoring->limit > 0)
+		tuplesort_set_bound(work->sort, work->scoring->limit);
+	work->sort_slot = MakeSingleTupleTableSlot(type, &TTSOpsVirtual);
+}
+
+/* What orders rows of one raw score, the same in each call: a scan may begin anywhere, keys stay. */
+static int64
+tie_breaker(const Work *work, int64 row_number)
+{
+	bool		has_key;
+	uint64		hash = pyn_source_key(work->source, work->slot, &has_key);
+
+	return has_key ? (int64) hash : row_number;
+}
+
+/* Puts a flagged row of the block into the sort. */
+static void
+keep_row(Work *work, int row, int64 row_number)
+{
+	MinimalTuple tuple = work->tuples[row];
+	bytea	   *bytes = palloc(VARHDRSZ + tuple->t_len);
+	TupleTableSlot *slot = work->sort_slot;
+
+	SET_VARSIZE(bytes, VARHDRSZ + tuple->t_len);
+	memcpy(VARDATA(bytes), tuple, tuple->t_len);
+	ExecStoreMinimalTuple(tuple, work->slot, false);
+	slot_getallattrs(work->slot);
+	ExecClearTuple(slot);
+	memset(slot->tts_isnull, false, SORTED_COLUMNS);
+	slot->tts_values[SORTED_RAW] = Float8GetDatum(work->raw[row]);
+	slot->tts_values[SORTED_TIE] = Int64GetDatum(tie_breaker(work, row_number));
+	slot->tts_values[SORTED_NUMBER] = Int64GetDatum(row_number);
+	slot->tts_values[SORTED_ROW] = PointerGetDatum(bytes);
+	ExecStoreVirtualTuple(slot);
+	tuplesort_puttupleslot(work->sort, slot);
+	ExecClearTuple(slot);
+}
+
+/* Writes the result of a row that comes out of the sort. */
+static void
+write_flagged(Work *work, const Datum *sorted)
+{
+	const PynScoring *scoring = work->scoring;
+	double		raw = DatumGetFloat8(sorted[SORTED_RAW]);
+	bytea	   *bytes = DatumGetByteaP(sorted[SORTED_ROW]);
+	MinimalTuple tuple = palloc(VARSIZE_ANY_EXHDR(bytes));
+	PynVerdict	verdict = pyn_judge(work->model, raw);
+	Datum		values[RESULT_COLUMNS + 1];
+	bool		nulls[RESULT_COLUMNS + 1] = {false};
+
+	memcpy(tuple, VARDATA_ANY(bytes), VARSIZE_ANY_EXHDR(bytes));
+	ExecStoreMinimalTuple(tuple, work->slot, false);
+	slot_getallattrs(work->slot);
+	fill_result(work, &verdict, DatumGetInt64(sorted[SORTED_NUMBER]), false, scoring->explain != PYN_EXPLAIN_NONE, values, nulls);
+	nulls[RESULT_ROW] = !scoring->with_row && !scoring->with_evidence;
+	values[RESULT_ROW] = (Datum) 0;
+	if (scoring->with_row)
+		values[RESULT_ROW] = make_row(work);
+	else if (scoring->with_evidence)
+	{
+		pyn_source_cells(work->source, work->slot, work->row_cells, work->row_texts);
+		values[RESULT_ROW] = make_evidence(work, raw);
+	}
+	tuplestore_putvalues(work->result, work->result_type, values, nulls);
+	ExecClearTuple(work->slot);
+}
+
+static void
+end_sort(Work *work)
+{
+	TupleTableSlot *slot = MakeSingleTupleTableSlot(work->sort_slot->tts_tupleDescriptor, &TTSOpsMinimalTuple);
+	int64		left = work->scoring->limit;
+	MemoryContext old = CurrentMemoryContext;
+
+	tuplesort_performsort(work->sort);
+	while (left != 0 && tuplesort_gettupleslot(work->sort, true, false, slot, NULL))
+	{
+		CHECK_FOR_INTERRUPTS();
+		slot_getallattrs(slot);
+		MemoryContextSwitchTo(work->row_context);
+		write_flagged(work, slot->tts_values);
+		MemoryContextSwitchTo(old);
+		MemoryContextReset(work->row_context);
+		left--;
+	}
+	tuplesort_end(work->sort);
+	ExecDropSingleTupleTableSlot(slot);
+	ExecDropSingleTupleTableSlot(work->sort_slot);
+}
+
+/* ---------------------------------------------------------------- blocks */
 
 static void
 flush_block(Work *work)
@@ -323,7 +410,17 @@ flush_block(Work *work)
 	MemoryContextSwitchTo(work->row_context);
 	for (int row = 0; row < work->rows; row++)
 	{
-		write_row(work, row, pyn_all_missing(model, work->cells + row, PYN_SCORE_BLOCK));
+		bool		is_missing = pyn_all_missing(model, work->cells + row, PYN_SCORE_BLOCK);
+		int64		row_number = work->rows_done + row + 1;
+		PynVerdict	verdict = {0};
+
+		if (!is_missing)
+			verdict = judge(work, row);
+		work->flagged += verdict.is_anomaly;
+		if (!work->scoring->flagged_only)
+			write_row(work, row, is_missing, &verdict, row_number);
+		else if (verdict.is_anomaly && work->scoring->limit != 0)
+			keep_row(work, row, row_number);
 		ExecClearTuple(work->slot);
 		MemoryContextReset(work->row_context);
 	}
@@ -350,50 +447,6 @@ collect_row(void *state, TupleTableSlot *slot)
 	MemoryContextSwitchTo(old);
 	if (work->rows == PYN_SCORE_BLOCK || MemoryContextMemAllocated(work->block_context, false) > BLOCK_MEMORY)
 		flush_block(work);
-}
-
-/* ---------------------------------------------------------------- worst first */
-
-static void
-begin_sort(Work *work)
-{
-	TupleDesc	type = CreateTemplateTupleDesc(SORT_COLUMNS + RESULT_COLUMNS + 1);
-	AttrNumber	columns[SORT_COLUMNS] = {1, 2};
-	Oid			operators[SORT_COLUMNS];
-	Oid			collations[SORT_COLUMNS] = {InvalidOid, InvalidOid};
-	bool		nulls_first[SORT_COLUMNS] = {false, false};
-
-	TupleDescInitEntry(type, 1, "raw", FLOAT8OID, -1, 0);
-	TupleDescInitEntry(type, 2, "tie", INT8OID, -1, 0);
-	for (int i = 0; i < RESULT_COLUMNS + 1; i++)
-		TupleDescCopyEntry(type, SORT_COLUMNS + i + 1, work->result_type, i + 1);
-	operators[0] = lookup_type_cache(FLOAT8OID, TYPECACHE_GT_OPR)->gt_opr;
-	operators[1] = lookup_type_cache(INT8OID, TYPECACHE_LT_OPR)->lt_opr;
-	work->sort = tuplesort_begin_heap(type, SORT_COLUMNS, columns, operators, collations, nulls_first, work_mem, NULL,
-									  work->scoring->limit >= 0 ? TUPLESORT_ALLOWBOUNDED : TUPLESORT_NONE);
-	if (work->scoring->limit > 0)
-		tuplesort_set_bound(work->sort, work->scoring->limit);
-	work->sort_slot = MakeSingleTupleTableSlot(type, &TTSOpsVirtual);
-}
-
-static void
-end_sort(Work *work)
-{
-	TupleTableSlot *slot = MakeSingleTupleTableSlot(work->sort_slot->tts_tupleDescriptor, &TTSOpsMinimalTuple);
-	int64		left = work->scoring->limit;
-
-	tuplesort_performsort(work->sort);
-	while (left != 0 && tuplesort_gettupleslot(work->sort, true, false, slot, NULL))
-	{
-		CHECK_FOR_INTERRUPTS();
-		slot_getallattrs(slot);
-		tuplestore_putvalues(work->result, work->result_type, slot->tts_values + SORT_COLUMNS,
-							 slot->tts_isnull + SORT_COLUMNS);
-		left--;
-	}
-	tuplesort_end(work->sort);
-	ExecDropSingleTupleTableSlot(slot);
-	ExecDropSingleTupleTableSlot(work->sort_slot);
 }
 
 /*

@@ -96,6 +96,51 @@ count_wrong(int count, int size, int features, int k, PynNearest nearest, PynRan
 	return wrong;
 }
 
+/* Distances without each feature against those found by leaving it out and sorting; the row lies apart from all references. */
+static bool
+without_is_right(int count, int size, int features, int k, PynRandom *random)
+{
+	float	   *references = pyn_new(float, count * size * features);
+	float	   *row = pyn_new(float, features);
+	float	   *rest = pyn_new(float, size * features);
+	float	   *rest_row = pyn_new(float, features);
+	double	   *without = pyn_new(double, features);
+	PynReferenceSets sets;
+	double		with;
+	bool		right = true;
+
+	for (int i = 0; i < count * size * features; i++)
+		references[i] = (float) pyn_random_double(random);
+	for (int feature = 0; feature < features; feature++)
+		row[feature] = (float) (3 * pyn_random_double(random));
+	pyn_reference_sets_make(&sets, references, count, size, features, true);
+	with = pyn_reference_without(&sets, row, k, without);
+	for (int left_out = -1; left_out < features; left_out++)
+	{
+		double		mean = 0;
+		double		found = left_out < 0 ? with : without[left_out];
+
+		for (int set = 0; set < count; set++)
+		{
+			int			kept = 0;
+
+			for (int feature = 0; feature < features; feature++)
+			{
+				if (feature == left_out)
+					continue;
+				rest_row[kept] = row[feature];
+				for (int i = 0; i < size; i++)
+					rest[i * (features - (left_out >= 0)) + kept] = references[(set * size + i) * features + feature];
+				kept++;
+			}
+			mean += by_sorting(rest, size, kept, rest_row, k, PYN_NEAREST_LARGEST) / count;
+		}
+		right = right && fabs(found - mean) <= 1e-5 * mean;
+	}
+	pyn_standalone_reset();
+	return right;
+}
+
 int
 main(void)
 {
@@ -116,5 +161,7 @@ main(void)
 				}
 	ok(wrong == 0, "a row and a block of rows give the very distances that sorting gives");
 	ok(count_wrong(1, 9, PYN_MAX_FEATURES, 3, PYN_NEAREST_LARGEST, &random) == 0, "so they do with as many features as there may be");
+	ok(without_is_right(3, 32, 2, 5, &random) && without_is_right(8, 256, 8, 5, &random) && without_is_right(2, 5, 33, 7, &random) &&
+	   without_is_right(1, 300, 4, 256, &random), "distances without a feature are those of rows that do not have it");
 	return done();
 }
