@@ -40,6 +40,20 @@ pyn_find_detector(const char *name)
 }
 
 /*
+ * pyn_score_training gives the raw scores of the training rows.
+ */
+void
+pyn_score_training(const PynDetector *detector, const void *state, const PynTraining *training, double *scores)
+{
+	for (int start = 0; start < training->rows; start += PYN_SCORE_BLOCK)
+	{
+		CHECK_FOR_INTERRUPTS();
+		detector->score_block(state, training->values + start, training->rows,
+							  Min(PYN_SCORE_BLOCK, training->rows - start), scores + start);
+	}
+}
+
+/*
  * pyn_plan_defaults makes the plan that of a detector with the initial value of each parameter.
  */
 void

@@ -181,12 +181,7 @@ standardise_forest(Auto *self, const PynTraining *training)
 	double	   *scores = pyn_new(double, training->rows);
 	double		total = (double) training->total_weight;
 
-	for (int start = 0; start < training->rows; start += PYN_SCORE_BLOCK)
-	{
-		CHECK_FOR_INTERRUPTS();
-		pyn_isolation_forest.score_block(self->forest, training->values + start, training->rows,
-										 Min(PYN_SCORE_BLOCK, training->rows - start), scores + start);
-	}
+	pyn_score_training(&pyn_isolation_forest, self->forest, training, scores);
 	for (int row = 0; row < training->rows; row++)
 	{
 		numbers[row].value = pyn_log(Max(scores[row], 1e-300));

@@ -3,8 +3,9 @@
  *		From raw scores to scores in [0, 1] and p-values.
  *
  * The p-value of a raw score is the share of training rows that score at least as high, counted from the middle of the
- * row itself (Hazen: (r - ½)/n for the r-th highest), so that p ≤ c flags the share c of the training rows.  It is kept at
- * knots: some 64 through the body, eight for each halving of the tail, and is interpolated between them.  Past the highest
+ * row itself (Hazen: (r - ½)/n for the r-th highest), so that p ≤ c flags the share c of the training rows.  A detector in
+ * which a row makes itself less odd says how odd each would be if it were not one: the share is then of those scores, so that
+ * p ≤ c flags the share c of ordinary new rows, and fewer of the training rows.  The p-value is kept at knots: some 64 through the body, eight for each halving of the tail, and is interpolated between them.  Past the highest
  * training score a generalised Pareto distribution goes on, fitted to the excesses of the top tenth by L-moments
  * (Hosking and Wallis 1987), its shape kept in [0, ½]: a tail without an end, with a finite variance.
  *
@@ -12,9 +13,13 @@
  * strictly monotone where the p-value would round to nothing.
  */
 #include "kernel/port.h"
+
+#include <math.h>
+
 #include "detectors/calibration.h"
 #include "numeric/math.h"
 
+#define SAME 1e-9				/* scores of rows left out that differ by less, as a ratio, are equal but for rounding */
 #define BODY_STEP (1.0 / 64)	/* knots in the body are so far apart */
 #define TAIL_STEP 0.917004043204671 /* 2^(-1/8): and so in the tail, as a ratio */
 #define SMALLEST_P 1e-300
@@ -75,30 +80,43 @@ fit_tail(PynCalibration *calibration, const ScoredRow *rows, int count)
 	calibration->tail_scale += calibration->tail_shape * (rows[0].raw - base);
 }
 
-/*
- * pyn_calibration_fit learns from the raw scores of `rows` ≥ 1 training rows.
- */
-void
-pyn_calibration_fit(PynCalibration *calibration, const double *scores, const int64 *weights, int rows)
+/* The rows, highest first. */
+static ScoredRow *
+sort_rows(const double *scores, const int64 *weights, int rows)
 {
 	ScoredRow  *sorted = pyn_new(ScoredRow, rows);
-	double		total = 0;
-	double		above = 0;
-	double		next = 0;
-	double		span;
-	int			distinct = 0;
-	int			tail_rows;
-	int			count = 0;
 
 	for (int i = 0; i < rows; i++)
 	{
 		sorted[i].raw = scores[i];
 		sorted[i].weight = (double) weights[i];
-		total += sorted[i].weight;
 	}
 	sort_scored(sorted, rows);
+	return sorted;
+}
+
+/*
+ * pyn_calibration_fit learns from the raw scores of `rows` ≥ 1 training rows, and from those that they have when they are left
+ * out of the training, or NULL.
+ */
+void
+pyn_calibration_fit(PynCalibration *calibration, const double *scores, const double *left_out, const int64 *weights, int rows)
+{
+	ScoredRow  *sorted = sort_rows(scores, weights, rows);
+	ScoredRow  *without = left_out == NULL ? NULL : sort_rows(left_out, weights, rows);
+	double		total = 0;
+	double		above = 0;
+	double		above_without = 0;
+	double		next = 0;
+	double		span;
+	int			distinct = 0;
+	int			tail_rows;
+	int			passed = 0;
+	int			count = 0;
+
 	for (int i = 0; i < rows; i++)
 	{
+		total += sorted[i].weight;
 		if (distinct > 0 && sorted[distinct - 1].raw == sorted[i].raw)
 			sorted[distinct - 1].weight += sorted[i].weight;
 		else
@@ -108,10 +126,13 @@ pyn_calibration_fit(PynCalibration *calibration, const double *scores, const int
 	/* From the highest down; the knots are turned round afterwards. */
 	for (int i = 0; i < distinct; i++)
 	{
+		double		least = sorted[i].raw - SAME * fabs(sorted[i].raw);
 		double		tail;
 
 		above += sorted[i].weight;
-		tail = Min((above - 0.5) / total, LARGEST_TAIL);
+		for (; without != NULL && passed < rows && without[passed].raw >= least; passed++)
+			above_without += without[passed].weight;
+		tail = Min((Max(above, above_without) - 0.5) / total, LARGEST_TAIL);
 		if (i > 0 && i < distinct - 1 && tail < next)
 			continue;
 		if (count > 0 && tail <= calibration->tail[count - 1])
@@ -147,6 +168,21 @@ pyn_calibration_fit(PynCalibration *calibration, const double *scores, const int
 	if (!(calibration->tail_scale > 0))
 		calibration->tail_scale = span > 0 ? span : 1.0;
 	pfree(sorted);
+	if (without != NULL)
+		pfree(without);
+}
+
+void
+pyn_calibrate(PynCalibration *calibration, const PynDetector *detector, const void *state, const PynTraining *training,
+			  double *scores)
+{
+	double	   *left_out = detector->score_left_out == NULL ? NULL : pyn_new(double, training->rows);
+
+	pyn_score_training(detector, state, training, scores);
+	pyn_calibration_fit(calibration, scores, left_out != NULL && detector->score_left_out(state, training, left_out) ? left_out : NULL,
+						training->weights, training->rows);
+	if (left_out != NULL)
+		pfree(left_out);
 }
 
 /* The share of the way from the knot before `raw` to the one at or after it; *left is the former. */

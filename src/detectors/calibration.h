@@ -5,7 +5,7 @@
 #ifndef PYN_CALIBRATION_H
 #define PYN_CALIBRATION_H
 
-#include "kernel/bytes.h"
+#include "detectors/detector.h"
 
 #define PYN_MAX_KNOTS 256
 
@@ -22,7 +22,12 @@ typedef struct PynCalibration
 	double		tail_shape;		/* ξ, in [0, 0.5] */
 } PynCalibration;
 
-extern void pyn_calibration_fit(PynCalibration *calibration, const double *scores, const int64 *weights, int rows);
+extern void pyn_calibration_fit(PynCalibration *calibration, const double *scores, const double *left_out,
+								const int64 *weights, int rows);
+
+/* Scores the training rows, scores[row], and learns from that. */
+extern void pyn_calibrate(PynCalibration *calibration, const PynDetector *detector, const void *state,
+						  const PynTraining *training, double *scores);
 extern double pyn_p_value(const PynCalibration *calibration, double raw);
 extern double pyn_log_p_value(const PynCalibration *calibration, double raw);	/* natural logarithm; has no floor */
 extern double pyn_score(const PynCalibration *calibration, double raw);

@@ -92,13 +92,9 @@ piece_part(const PynPiece *piece, double value)
 static inline double
 curve_part(const PynCurve *curve, double value)
 {
-	uint32		place = 0;
-
 	if (curve->half == 0)
 		return 0.0;
-	for (uint32 half = curve->half; half > 0; half >>= 1)
-		place += curve->keys[place + half - 1] <= value ? half : 0;
-	return piece_part(&curve->pieces[place], value);
+	return piece_part(&curve->pieces[pyn_curve_place(curve, value)], value);
 }
 
 double
@@ -112,8 +108,8 @@ pyn_curves_score_row(const void *state, const double *row)
 	return sum;
 }
 
-static void
-add_curve(const PynCurve *curve, const double *values, int rows, double *scores)
+void
+pyn_curve_add(const PynCurve *curve, const double *values, int rows, double *scores)
 {
 	const double *keys = curve->keys;
 	int			row = 0;
@@ -144,7 +140,7 @@ pyn_curves_score_block(const void *state, const double *values, int stride, int 
 	memset(scores, 0, sizeof(double) * rows);
 	for (int feature = 0; feature < curves->features; feature++)
 		if (curves->curves[feature].half > 0)
-			add_curve(&curves->curves[feature], values + (Size) feature * stride, rows, scores);
+			pyn_curve_add(&curves->curves[feature], values + (Size) feature * stride, rows, scores);
 }
 
 void

@@ -44,6 +44,20 @@ extern void pyn_curve_set(PynCurve *curve, int i, double value, double at, doubl
 extern void pyn_curve_set_end(PynCurve *curve, int i, double value, double at, double beyond);
 extern void pyn_curve_set_beginning(PynCurve *curve, double beyond);
 
+/* The place among the pieces in which a value lies, of a curve that has knots. */
+static inline uint32
+pyn_curve_place(const PynCurve *curve, double value)
+{
+	uint32		place = 0;
+
+	for (uint32 half = curve->half; half > 0; half >>= 1)
+		place += curve->keys[place + half - 1] <= value ? half : 0;
+	return place;
+}
+
+/* Adds to each row's score what the function is at its value; the curve has knots. */
+extern void pyn_curve_add(const PynCurve *curve, const double *values, int rows, double *scores);
+
 /* Functions for a detector whose state they are. */
 extern PynCurves *pyn_curves_create(int features);
 extern double pyn_curves_score_row(const void *state, const double *row);

@@ -105,6 +105,12 @@ typedef struct PynDetector
 	 */
 	void		(*score_block) (const void *state, const double *values, int stride, int rows, double *scores);
 
+	/*
+	 * Raw scores of the training rows as if each had not been one, not below those that score_block gives.  False, or NULL:
+	 * they are the same or nearly so.
+	 */
+	bool		(*score_left_out) (const void *state, const PynTraining *training, double *scores);
+
 	/* Each feature's part in a row's raw score, or NULL: it is then found by replacing features one at a time. */
 	void		(*contribute) (const void *state, const double *row, double *contributions);
 
@@ -173,6 +179,7 @@ extern const PynDetector *const pyn_detectors[];
 extern const int pyn_detector_count;
 extern const PynDetector *pyn_find_detector(const char *name);	/* NULL when there is none */
 extern bool pyn_plan_learns(const PynPlan *plan);	/* whether it or a member learns from labels */
+extern void pyn_score_training(const PynDetector *detector, const void *state, const PynTraining *training, double *scores);
 extern void pyn_plan_defaults(PynPlan *plan, const PynDetector *detector);
 
 /* A number's order-preserving key: keys compare as the numbers, rounded to float4, do.  Missing is the centre, 0. */

@@ -159,6 +159,20 @@ combine(const Ensemble *ensemble, double *scores)
 	return 0;
 }
 
+/* The same of rows: all[member * rows + row]. */
+static void
+combine_all(const Ensemble *ensemble, const double *all, int rows, double *scores)
+{
+	for (int row = 0; row < rows; row++)
+	{
+		double		own[PYN_MAX_MEMBERS];
+
+		for (int i = 0; i < ensemble->count; i++)
+			own[i] = all[(Size) i * rows + row];
+		scores[row] = combine(ensemble, own);
+	}
+}
+
 static double
 ensemble_score_row(const void *state, const double *row)
 {
@@ -190,15 +204,27 @@ ensemble_score_block(const void *state, const double *values, int stride, int ro
 	double	   *all = pyn_new(double, (Size) ensemble->count * rows);
 
 	ensemble_member_scores(state, values, stride, rows, all);
-	for (int row = 0; row < rows; row++)
-	{
-		double		own[PYN_MAX_MEMBERS];
-
-		for (int i = 0; i < ensemble->count; i++)
-			own[i] = all[(Size) i * rows + row];
-		scores[row] = combine(ensemble, own);
-	}
+	combine_all(ensemble, all, rows, scores);
 	pfree(all);
+}
+
+static bool
+ensemble_score_left_out(const void *state, const PynTraining *training, double *scores)
+{
+	const Ensemble *ensemble = state;
+	double	   *all;
+	bool		differs = false;
+
+	for (int i = 0; i < ensemble->count; i++)
+		differs |= ensemble->members[i].detector->score_left_out != NULL;
+	if (!differs)
+		return false;
+	all = pyn_new(double, (Size) ensemble->count * training->rows);
+	for (int i = 0; i < ensemble->count; i++)
+		pyn_member_left_out(&ensemble->members[i], ensemble->scale, training, all + (Size) i * training->rows);
+	combine_all(ensemble, all, training->rows, scores);
+	pfree(all);
+	return true;
 }
 
 /*
@@ -281,6 +307,7 @@ const PynDetector pyn_ensemble = {
 	.open = ensemble_open,
 	.score_row = ensemble_score_row,
 	.score_block = ensemble_score_block,
+	.score_left_out = ensemble_score_left_out,
 	.parts = ensemble_parts,
 	.combines = true,
 	.weighs = ensemble_weighs,

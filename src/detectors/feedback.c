@@ -202,7 +202,7 @@ calibrate_again(PynModel *model, const Weighing *weighing, const double *weights
 
 	for (int row = 0; row < weighing->rows; row++)
 		raw[row] = weighted_mean(weighing->scores + row, weighing->rows, weights, weighing->members);
-	pyn_calibration_fit(&model->calibration, raw, weighing->row_weights, weighing->rows);
+	pyn_calibration_fit(&model->calibration, raw, NULL, weighing->row_weights, weighing->rows);
 	pfree(raw);
 }
 

@@ -329,6 +329,64 @@ hbos_open(PynReader *reader, int features, void **state)
 	return NULL;
 }
 
+/* ---------------------------------------------------------------- calibration */
+
+/*
+ * A curve as it is for a training row in each bin, with that row left out: its bin has c - 1 rows instead of c, as has a bin
+ * of so many for a new row.  With r = (c - 1) / c and e the part of density 0, whose exp(-e) is alpha's share of the densest
+ * bin's, the part becomes -ln(r exp(-part) + (1 - r) exp(-e)).
+ */
+static PynCurve
+leave_one_out(const PynCurve *curve, const PynTraining *training, int feature)
+{
+	const double *values = training->values + (Size) feature * training->rows;
+	Size		size = 2 * (Size) curve->half;
+	double	   *weights = pyn_new0(double, size);
+	PynCurve	result = *curve;
+
+	result.pieces = pyn_new(PynPiece, size);
+	memcpy(result.pieces, curve->pieces, sizeof(PynPiece) * size);
+	for (int row = 0; row < training->rows; row++)
+		if (values[row] == values[row])
+			weights[pyn_curve_place(curve, values[row])] += (double) training->weights[row];
+	for (Size i = 0; i < size; i++)
+		if (weights[i] > 0)
+		{
+			PynPiece   *piece = &result.pieces[i];
+			double		left = (weights[i] - 1.0) / weights[i];
+			double		part = -pyn_log(left * pyn_exp(-piece->at) + (1.0 - left) * pyn_exp(-curve->pieces[0].at));
+
+			part = Max(part, piece->at);
+			/* Between values that have bins of their own it is as before, and no training row is there. */
+			if (piece->start == piece->at)
+				piece->start = part;
+			piece->at = part;
+		}
+	pfree(weights);
+	return result;
+}
+
+/* Rows count in their own bins: without leaving them out those in thin ones look less odd than new rows there. */
+static bool
+hbos_score_left_out(const void *state, const PynTraining *training, double *scores)
+{
+	const PynCurves *curves = state;
+
+	memset(scores, 0, sizeof(double) * training->rows);
+	for (int feature = 0; feature < curves->features; feature++)
+	{
+		PynCurve	others;
+
+		CHECK_FOR_INTERRUPTS();
+		if (curves->curves[feature].half == 0)
+			continue;
+		others = leave_one_out(&curves->curves[feature], training, feature);
+		pyn_curve_add(&others, training->values + (Size) feature * training->rows, training->rows, scores);
+		pfree(others.pieces);
+	}
+	return true;
+}
+
 const PynDetector pyn_hbos = {
 	.name = "hbos",
 	.description = "sum over columns of how thin the histogram is at each value; finds gaps as well as tails, fast, columns on their own",
@@ -339,5 +397,6 @@ const PynDetector pyn_hbos = {
 	.open = hbos_open,
 	.score_row = pyn_curves_score_row,
 	.score_block = pyn_curves_score_block,
+	.score_left_out = hbos_score_left_out,
 	.contribute = pyn_curves_contribute,
 };

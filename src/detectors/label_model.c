@@ -264,7 +264,7 @@ pyn_label_model_fit(const PynTraining *training, const double *scores, PynWriter
 
 	model->features = features;
 	pyn_scaling_fit(training, NULL, PYN_SCALE_TAILS, &model->scaling);
-	pyn_calibration_fit(&model->score.calibration, scores, training->weights, training->rows);
+	pyn_calibration_fit(&model->score.calibration, scores, NULL, training->weights, training->rows);
 	choose_rows(training, &regression, rows);
 	regression.numbers = pyn_new(float, (Size) regression.columns * regression.rows);
 	for (int i = 0; i < regression.rows; i++)

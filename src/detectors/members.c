@@ -41,15 +41,7 @@ pyn_member_fit(const PynTraining *training, const PynPlan *plan, int number, Pyn
 	problem = plan->detector->open(&reader, training->features, &state);
 	Assert(problem == NULL);
 	if (problem == NULL)
-	{
-		for (int start = 0; start < training->rows; start += PYN_SCORE_BLOCK)
-		{
-			CHECK_FOR_INTERRUPTS();
-			plan->detector->score_block(state, training->values + start, training->rows,
-										Min(PYN_SCORE_BLOCK, training->rows - start), scores + start);
-		}
-		pyn_calibration_fit(calibration, scores, training->weights, training->rows);
-	}
+		pyn_calibrate(calibration, plan->detector, state, training, scores);
 	pyn_write_text(writer, plan->detector->name);
 	pyn_write_f64(writer, plan->weight);
 	pyn_calibration_write(calibration, writer);
@@ -133,6 +125,15 @@ double
 pyn_member_row(const PynMember *member, PynCommonScale scale, const double *row)
 {
 	return pyn_common_score(member, scale, member->detector->score_row(member->state, row));
+}
+
+void
+pyn_member_left_out(const PynMember *member, PynCommonScale scale, const PynTraining *training, double *scores)
+{
+	if (member->detector->score_left_out == NULL || !member->detector->score_left_out(member->state, training, scores))
+		pyn_score_training(member->detector, member->state, training, scores);
+	for (int row = 0; row < training->rows; row++)
+		scores[row] = pyn_common_score(member, scale, scores[row]);
 }
 
 void

@@ -38,6 +38,7 @@ extern double pyn_common_score(const PynMember *member, PynCommonScale scale, do
 extern double pyn_member_row(const PynMember *member, PynCommonScale scale, const double *row);
 extern void pyn_member_block(const PynMember *member, PynCommonScale scale, const double *values, int stride, int rows,
 							 double *scores);
+extern void pyn_member_left_out(const PynMember *member, PynCommonScale scale, const PynTraining *training, double *scores);
 
 /* ensemble.c: opens an ensemble in which others may be nested `nesting` deep. */
 extern const char *pyn_ensemble_open(PynReader *reader, int features, int nesting, void **state);

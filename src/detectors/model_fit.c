@@ -125,13 +125,7 @@ calibrate(PynModel *model, const PynThresholdRule *rule, const PynTraining *trai
 {
 	double	   *scores = pyn_new(double, training->rows);
 
-	for (int start = 0; start < training->rows; start += PYN_SCORE_BLOCK)
-	{
-		CHECK_FOR_INTERRUPTS();
-		model->detector->score_block(model->state, training->values + start, training->rows,
-									 Min(PYN_SCORE_BLOCK, training->rows - start), scores + start);
-	}
-	pyn_calibration_fit(&model->calibration, scores, training->weights, training->rows);
+	pyn_calibrate(&model->calibration, model->detector, model->state, training, scores);
 	learn_threshold(model, rule, training, scores);
 	pfree(scores);
 }

@@ -1,11 +1,11 @@
 #!/usr/bin/python3
 """Is a contamination kept on new rows?  For each algorithm: the share of clean new rows that a model flags.
 
-usage: thresholds.py [--dsn DSN] [--algorithms a,b] [--rows 2000,20000] [--repetitions 30] [--tolerance 0.2]
+usage: thresholds.py [--dsn DSN] [--algorithms a,b] [--rows 2000,20000] [--shares 0.01,0.05] [--repetitions 30] [--tolerance 0.2]
 
 Training rows and new rows are drawn from the same distribution, without anomalies; the model is fitted to the former and asked
 for the latter, so the share flagged should be the contamination.  Prints, per algorithm, distribution and number of training
-rows, the mean share over the repetitions in units of the contamination, for 1 % and 5 %, and its standard error.  The last
+rows, the mean share over the repetitions in units of the contamination, for each contamination, and its standard error.  The last
 column says whether some mean is off by more than the tolerance and three standard errors.  Needs python3-psycopg2, python3-numpy.
 """
 import argparse
@@ -16,7 +16,6 @@ import numpy
 import psycopg2
 
 NEW_ROWS = 5000
-SHARES = (0.01, 0.05)
 
 
 def normal(random, rows):
@@ -59,10 +58,10 @@ def load(cursor, table, values):
     cursor.copy_expert(f"COPY {table} FROM STDIN", text)
 
 
-def share_flagged(cursor, algorithm):
+def share_flagged(cursor, algorithm, shares):
     cursor.execute("DROP TABLE IF EXISTS fitted")
     cursor.execute("CREATE TEMP TABLE fitted AS SELECT pynomaly.fit(pynomaly.sketch_of('training'), %s) AS model", (algorithm,))
-    cursor.execute("SELECT " + ", ".join(f"avg((score >= {1 - share})::int)" for share in SHARES) +
+    cursor.execute("SELECT " + ", ".join(f"avg((score >= {1 - share})::int)" for share in shares) +
                    " FROM (SELECT pynomaly.score(model, new_row) AS score FROM new_row, fitted) AS s")
     return [float(share) for share in cursor.fetchone()]
 
@@ -73,9 +72,11 @@ def main():
     parser.add_argument("--algorithms", default="")
     parser.add_argument("--distributions", default="normal,heavy,clusters,discrete,wide")
     parser.add_argument("--rows", default="2000,20000")
+    parser.add_argument("--shares", default="0.01,0.05")
     parser.add_argument("--repetitions", type=int, default=30)
     parser.add_argument("--tolerance", type=float, default=0.2)
     arguments = parser.parse_args()
+    contaminations = [float(share) for share in arguments.shares.split(",")]
     connection = psycopg2.connect(arguments.dsn)
     connection.autocommit = True
     cursor = connection.cursor()
@@ -83,7 +84,7 @@ def main():
     cursor.execute("SELECT algorithm FROM pynomaly.algorithms() WHERE algorithm <> 'auto' ORDER BY algorithm")
     algorithms = arguments.algorithms.split(",") if arguments.algorithms else [row[0] for row in cursor.fetchall()]
     print(f"{'algorithm':18} {'distribution':12} {'rows':>6}  " +
-          "  ".join(f"{f'at {share:g}':>8} {'±':>6}" for share in SHARES))
+          "  ".join(f"{f'at {share:g}':>8} {'±':>6}" for share in contaminations))
     for rows in map(int, arguments.rows.split(",")):
         for name in arguments.distributions.split(","):
             shares = {algorithm: [] for algorithm in algorithms}
@@ -92,9 +93,9 @@ def main():
                 load(cursor, "training", globals()[name](random, rows))
                 load(cursor, "new_row", globals()[name](random, NEW_ROWS))
                 for algorithm in algorithms:
-                    shares[algorithm].append(share_flagged(cursor, algorithm))
+                    shares[algorithm].append(share_flagged(cursor, algorithm, contaminations))
             for algorithm in algorithms:
-                ratios = numpy.array(shares[algorithm]) / SHARES
+                ratios = numpy.array(shares[algorithm]) / contaminations
                 means = ratios.mean(axis=0)
                 errors = ratios.std(axis=0, ddof=1) / math.sqrt(len(ratios))
                 off = any(abs(mean - 1) > arguments.tolerance + 3 * error for mean, error in zip(means, errors))
