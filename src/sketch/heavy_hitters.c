@@ -71,16 +71,18 @@ static void
 purge(PynHeavyHitters *hitters)
 {
 	PynHeavyHitter kept[PURGE_AT];
-	int64		counts[PURGE_AT];
+	int64		counts[PURGE_AT] = {0};
 	int64		cut;
 	int			count = 0;
 
+	/* A counter that is not there counts 0. */
 	for (int i = 0; i < PYN_HEAVY_HITTERS_SLOTS; i++)
 		if (hitters->slots[i].hash != 0)
+		{
+			counts[count] = hitters->slots[i].count;
 			kept[count++] = hitters->slots[i];
-	for (int i = 0; i < count; i++)
-		counts[i] = kept[i].count;
-	cut = select_count(counts, count, PYN_HEAVY_HITTERS_SIZE);
+		}
+	cut = select_count(counts, PURGE_AT, PYN_HEAVY_HITTERS_SIZE);
 	memset(hitters->slots, 0, sizeof(PynHeavyHitter) * PYN_HEAVY_HITTERS_SLOTS);
 	hitters->used = 0;
 	hitters->error += cut;
