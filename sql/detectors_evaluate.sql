@@ -127,11 +127,15 @@ SELECT outcome($$SELECT * FROM pynomaly.compare('bad', 'two', VARIADIC array_fil
 SELECT outcome($$SELECT * FROM pynomaly.compare('bad', 'odd', 'evaluate_test', 'evaluate_other')$$);
 SELECT outcome($$SELECT * FROM pynomaly.compare('labels', 'odd', 'evaluate_test', 'evaluate_other')$$);
 SELECT outcome($$SELECT * FROM pynomaly.evaluate(pynomaly.fit(pynomaly.sketch_of('bad', '{a,two}'), 'ecod'), 'bad', 'two')$$);
+-- Rows beyond the first thousand are kept past the query that reads them.
+CREATE TABLE many AS SELECT (i * 7919 % 1000)::float8 AS x, abs(i * 7919 % 1000 - 499.5) > 490 AS odd FROM generate_series(1, 20000) AS i;
+SELECT metric, value FROM pynomaly.evaluate(pynomaly.fit(pynomaly.sketch_of('many', '{x}'), 'zscore'), 'many', 'odd', '{"replicates": 0}')
+WHERE metric IN ('rows', 'anomalies', 'roc_auc', 'average_precision');
 CREATE VIEW grown AS SELECT labelled.* FROM labelled, generate_series(1, 100);
 SET pynomaly.work_mem = '1MB';
 SELECT outcome($$SELECT * FROM pynomaly.evaluate('evaluate_test', 'grown', 'odd')$$);
 RESET pynomaly.work_mem;
 SELECT pynomaly.drop_model('evaluate_test'), pynomaly.drop_model('evaluate_other');
 DROP VIEW "few ""rows", grown;
-DROP TABLE points, labels, labelled, expected, fitted, bad;
+DROP TABLE points, labels, labelled, expected, fitted, bad, many;
 DROP FUNCTION outcome;

@@ -125,9 +125,11 @@ open_source(PynEvaluation *evaluation, Oid relation)
 
 /* ---------------------------------------------------------------- the scan */
 
+/* Rows come while the source's query runs, whose memory goes with it. */
 static void
 grow(PynEvaluation *evaluation)
 {
+	MemoryContext old = MemoryContextSwitchTo(evaluation->context);
 	Size		wanted = evaluation->capacity == 0 ? 8192 : (Size) evaluation->capacity * 2;
 	Size		bytes = BYTES_PER_ROW + (Size) BYTES_PER_MODEL * evaluation->judge_count;
 	Size		most = Min((Size) PYN_MOST_LABELLED_ROWS, (Size) pyn_work_mem * 1024 / bytes);
@@ -151,6 +153,7 @@ grow(PynEvaluation *evaluation)
 			pyn_repalloc_huge(judge->flagged, wanted * sizeof(bool));
 	}
 	evaluation->capacity = (int) wanted;
+	MemoryContextSwitchTo(old);
 }
 
 static bool
@@ -253,6 +256,7 @@ pyn_read_labelled_rows(PynEvaluation *evaluation, Oid relation)
 {
 	open_source(evaluation, relation);
 	evaluation->row_cells = pyn_new(PynCell, evaluation->source->column_count);
+	evaluation->context = CurrentMemoryContext;
 	evaluation->row_context = AllocSetContextCreate(CurrentMemoryContext, "pynomaly evaluation row",
 													ALLOCSET_DEFAULT_SIZES);
 	for (int i = 0; i < evaluation->judge_count; i++)

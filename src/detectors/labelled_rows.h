@@ -36,6 +36,7 @@ typedef struct PynEvaluation
 	int			judge_count;
 	PynJudge	   *judges;
 	PynCell    *row_cells;
+	MemoryContext context;		/* of what is kept of the rows */
 	MemoryContext row_context;
 	int			block_rows;
 	bool		block_positive[PYN_SCORE_BLOCK];
