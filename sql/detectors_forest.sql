@@ -1,22 +1,28 @@
 -- The isolation forest's kinds of splits: against a program of their own, on planted rows, and on data at the edges.
 \getenv directory PG_ABS_SRCDIR
 \set fixture :directory '/test/fixtures/fair_cut_forest.csv'
-CREATE TABLE clusters (id int PRIMARY KEY, a float8, b float8, c float8, d float8, forest float8);
+CREATE TABLE clusters (id int PRIMARY KEY, a float8, b float8, c float8, d float8, forest float8, averaged float8);
 COPY clusters FROM :'fixture' (FORMAT csv, HEADER);
 
--- Splits of pooled gain order rows as the fair-cut forests of test/fixtures/fair_cut_forest.py do (rank correlation, mean over
+-- Splits of pooled and averaged gain order rows as the forests of test/fixtures/fair_cut_forest.py do (rank correlation, mean over
 -- seeds), and their raw scores reach as far.
-SELECT avg(correlation) >= 0.95 AS "rank correlation"
-FROM generate_series(1, 5) AS seed, LATERAL (
-    SELECT corr(ours, theirs) AS correlation
-    FROM (SELECT rank() OVER (ORDER BY s.score)::float8 AS ours, rank() OVER (ORDER BY c.forest)::float8 AS theirs
-          FROM clusters AS c JOIN pynomaly.detect('clusters', '{a,b,c,d}', 'isolation_forest', options => jsonb_build_object('seed', seed,
-              'splits', 'pooled_gain', 'trees', 200, 'sample_size', 128, 'explain', 'none')) AS s ON (s.key ->> 'id')::int = c.id) AS r) AS q;
-SELECT abs((c ->> 'highest_raw_score')::float8 - highest) < 0.02 AS highest, abs((c ->> 'lowest_raw_score')::float8 - lowest) < 0.02 AS lowest
-FROM (SELECT pynomaly.fit(pynomaly.sketch_of('clusters', '{a,b,c,d}', '{id}'), 'isolation_forest',
-                          '{"splits": "pooled_gain", "trees": 200, "sample_size": 128}')::jsonb -> 'calibration' AS c) AS f,
-    (SELECT max(forest) AS highest, min(forest) AS lowest FROM clusters) AS t;
-DROP TABLE clusters;
+CREATE TABLE compared AS
+    SELECT splits, seed, (d.key ->> 'id')::int AS id, d.score
+    FROM (VALUES ('averaged_gain', 10), ('pooled_gain', 1)) AS v (splits, tries), generate_series(1, 5) AS seed,
+        LATERAL pynomaly.detect('clusters', '{a,b,c,d}', 'isolation_forest', options => jsonb_build_object('seed', seed,
+            'splits', splits, 'tries', tries, 'trees', 200, 'sample_size', 128, 'explain', 'none')) AS d;
+SELECT splits, avg(correlation) >= 0.95 AS "rank correlation"
+FROM (SELECT splits, seed, corr(ours, theirs) AS correlation
+      FROM (SELECT splits, seed, rank() OVER (PARTITION BY splits, seed ORDER BY score)::float8 AS ours,
+                rank() OVER (PARTITION BY splits, seed ORDER BY CASE splits WHEN 'pooled_gain' THEN forest ELSE averaged END)::float8 AS theirs
+            FROM compared JOIN clusters USING (id)) AS r GROUP BY splits, seed) AS q GROUP BY splits ORDER BY splits;
+SELECT splits, abs((c ->> 'highest_raw_score')::float8 - highest) < 0.02 AS highest, abs((c ->> 'lowest_raw_score')::float8 - lowest) < 0.02 AS lowest
+FROM (SELECT 'averaged_gain' AS splits, 10 AS tries, max(averaged) AS highest, min(averaged) AS lowest FROM clusters
+      UNION ALL SELECT 'pooled_gain', 1, max(forest), min(forest) FROM clusters) AS t,
+    LATERAL (SELECT pynomaly.fit(pynomaly.sketch_of('clusters', '{a,b,c,d}', '{id}'), 'isolation_forest',
+                                 jsonb_build_object('splits', splits, 'tries', tries, 'trees', 200, 'sample_size', 128))::jsonb -> 'calibration' AS c) AS f
+ORDER BY splits;
+DROP TABLE clusters, compared;
 
 -- The same score row by row and in bulk, of each kind of split, with few and many columns in a split, for few and many rows.
 CREATE TABLE numbers AS
@@ -28,6 +34,7 @@ FROM (SELECT options, pynomaly.fit(pynomaly.sketch_of('numbers', '{a,b,c,d}', '{
       FROM unnest('{"{}","{\"trees\": 30, \"sample_size\": 1000}","{\"sample_size\": 2}","{\"splits\": \"extended\"}",
                     "{\"splits\": \"extended\", \"dimensions\": 16, \"sample_size\": 1000}","{\"splits\": \"pooled_gain\"}",
                     "{\"splits\": \"pooled_gain\", \"dimensions\": 1}","{\"splits\": \"pooled_gain\", \"dimensions\": 3, \"tries\": 4}",
+                    "{\"splits\": \"averaged_gain\", \"tries\": 3}",
                     "{\"splits\": \"pooled_gain\", \"trees\": 3, \"sample_size\": 16384}"}'::jsonb[]) AS options OFFSET 0) AS f;
 DROP TABLE numbers;
 
@@ -49,7 +56,7 @@ CREATE VIEW correlated AS
 CREATE VIEW skewed AS
     SELECT id, x[1] AS c1, x[2] AS c2, x[3] AS c3, x[4] AS c4, x[5] AS c5, x[6] AS c6, x[7] AS c7, x[8] AS c8 FROM planted WHERE skewed;
 SELECT splits, data, count(*) >= 15 AS flagged, avg((reasons -> 0 ->> 'feature' = ANY (SELECT 'c' || b FROM unnest(bad) AS b))::int) >= 0.9 AS "named first"
-FROM unnest('{plain,extended,pooled_gain}'::text[]) AS splits, unnest('{correlated,skewed}'::text[]) AS data, LATERAL (
+FROM unnest('{plain,extended,pooled_gain,averaged_gain}'::text[]) AS splits, unnest('{correlated,skewed}'::text[]) AS data, LATERAL (
     SELECT * FROM pynomaly.anomalies(data::regclass, '{c1,c2,c3,c4,c5,c6,c7,c8}', 'isolation_forest', 0.02, '{id}',
                                      options => jsonb_build_object('splits', splits))) AS a
     JOIN planted AS p ON p.id = (a.key ->> 'id')::int
@@ -72,7 +79,8 @@ BEGIN
 EXCEPTION WHEN OTHERS THEN
     RETURN SQLSTATE || ' ' || SQLERRM;
 END $$;
-SELECT name, outcome(statement, 'plain') AS plain, outcome(statement, 'extended') AS extended, outcome(statement, 'pooled_gain') AS pooled_gain
+SELECT name, outcome(statement, 'plain') AS plain, outcome(statement, 'extended') AS extended, outcome(statement, 'pooled_gain') AS pooled_gain,
+    outcome(statement, 'averaged_gain') AS averaged_gain
 FROM (VALUES
     (1, 'no row', $$SELECT 1.5 AS x WHERE false$$),
     (2, 'one row', $$SELECT 1.5 AS x, 2 AS y$$),

@@ -315,7 +315,7 @@ pyn_distance_parts(const PynEllipsoid *ellipsoid, const PynScaling *scaling, con
 	double	   *z = pyn_new0(double, features);
 	double	   *v = pyn_new(double, features);
 	double	   *columns = pyn_new(double, CANDIDATES * (Size) features);
-	int			candidates[CANDIDATES + 1];
+	int			candidates[CANDIDATES + 1] = {0};
 	int			count;
 	Blame		blame;
 	double		alone;

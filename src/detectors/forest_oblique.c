@@ -9,9 +9,12 @@
  *					Carrasco Kind and Brunner, "Extended Isolation Forest", IEEE TKDE 2019.  (They draw a point of the
  *					box about the node's rows; here it is one between the projected rows.)
  *	pooled_gain		where the standard deviations of the two parts, pooled, are the smallest, and trees grow until rows cannot
- *					be split: the fair-cut forest of Cortes, "Revisiting randomized choices in isolation forests", 2021.  With
- *					several tries the split of the largest gain is taken, as in SCiForest (Liu, Ting and Zhou, "On Detecting
- *					Clustered Anomalies Using SCiForest", ECML PKDD 2010).
+ *					be split: the fair-cut forest of Cortes, "Revisiting randomized choices in isolation forests", 2021.
+ *	averaged_gain	where the mean of the two standard deviations is the smallest, however few rows a part has: the criterion of
+ *					SCiForest (Liu, Ting and Zhou, "On Detecting Clustered Anomalies Using SCiForest", ECML PKDD 2010).  Rows
+ *					outside of the range of a node's sums are walked like others; the paper lets them end there.
+ *
+ * Of the last two, with several tries the split of the largest gain is taken, as in SCiForest.
  *
  * The largest coefficient is made 1 by dividing the others and the threshold: comparing stays the same and costs a
  * multiplication less.  Sums are computed in float4 in the order in which the walk computes them, so that rows part where
@@ -195,7 +198,7 @@ deviation_of(double count, double sum, double squares)
 	return variance > 0 ? sqrt(variance) : 0.0;
 }
 
-/* The place that leaves the least pooled standard deviation; false when all sums are equal. */
+/* The place that leaves the least pooled or mean standard deviation; false when all sums are equal. */
 static bool
 split_by_gain(Growth *growth, int count, Split *split)
 {
@@ -208,6 +211,7 @@ split_by_gain(Growth *growth, int count, Split *split)
 	double		least = 0;
 	double		deviation;
 	int			best = -1;
+	bool		averaged = growth->shape->splits == PYN_SPLITS_AVERAGED_GAIN;
 
 	memcpy(sorted, growth->sums, sizeof(float) * count);
 	sort_sums(sorted, count);
@@ -226,16 +230,19 @@ split_by_gain(Growth *growth, int count, Split *split)
 		double		distance = sorted[i] - mean;
 		double		left = i + 1;
 		double		right = count - left;
-		double		pooled;
+		double		deviations[2];
+		double		both;
 
 		sum += distance;
 		squares += distance * distance;
 		if (!(sorted[i] < sorted[i + 1]))
 			continue;
-		pooled = left * deviation_of(left, sum, squares) + right * deviation_of(right, all_sum - sum, all_squares - squares);
-		if (best < 0 || pooled < least)
+		deviations[0] = deviation_of(left, sum, squares);
+		deviations[1] = deviation_of(right, all_sum - sum, all_squares - squares);
+		both = averaged ? 0.5 * count * (deviations[0] + deviations[1]) : left * deviations[0] + right * deviations[1];
+		if (best < 0 || both < least)
 		{
-			least = pooled;
+			least = both;
 			best = i;
 		}
 	}
@@ -297,7 +304,7 @@ static void
 grow(Growth *growth, int first, int count, int depth, int height, int varying)
 {
 	int			wanted = Min(growth->shape->dimensions, growth->training->features);
-	Split		split;
+	Split		split = {0};
 	int			begin = 0;
 	int			end = count;
 

@@ -5,12 +5,14 @@
  * With E(h) the mean over trees of a row's path length (plus c(size) where a leaf holds more rows, c(n) being the mean
  * path of a search among n), the raw score is 2^(-E(h)/c(psi)), in (0, 1], about 0.5 for a row like any other.
  *
- * One algorithm, three kinds of split:
+ * One algorithm, four kinds of split:
  *
  *	plain			one feature at a random place: Liu, Ting and Zhou, ICDM 2008
  *	extended		a random sum of features at a random place: Hariri, Carrasco Kind and Brunner, IEEE TKDE 2019
  *	pooled_gain		a random sum of features at the place that tells two parts apart best, in trees that grow until every row
  *					is alone: Cortes, "Revisiting randomized choices in isolation forests", 2021 (fair-cut forest)
+ *	averaged_gain	the same by another measure, for which a part of few rows counts as much as one of many: Liu, Ting and Zhou,
+ *					ECML PKDD 2010 (SCiForest, with its ten tries)
  *
  * The first is the fastest to score by far and the best known; the second has no regions of low scores along the axes; the third
  * finds rows that are odd in a crowd of clusters, or in how columns go together.
@@ -21,18 +23,20 @@
 #include "kernel/port.h"
 #include "detectors/forest.h"
 
+#define SCIFOREST_TRIES 10
+
 static const PynParameter parameters[PYN_FOREST_SETTINGS] = {
 	[PYN_FOREST_TREES] = {.name = "trees",.initial = 100,.minimum = 1,.maximum = PYN_FOREST_MAX_TREES,
 	.description = "number of trees"},
 	[PYN_FOREST_SAMPLE_SIZE] = {.name = "sample_size",.initial = 256,.minimum = 2,.maximum = 1 << PYN_FOREST_MAX_HEIGHT,
 	.description = "rows that each tree is grown from"},
 	[PYN_FOREST_SPLITS] = {.name = "splits",.initial = PYN_SPLITS_PLAIN,.maximum = PYN_SPLITS_LAST,.kind = PYN_PARAMETER_CHOICE,
-		.choices = "plain, extended, pooled_gain",
+		.choices = "plain, extended, pooled_gain, averaged_gain",
 	.description = "what splits a node: a column at random, a sum of columns at random, or a sum of columns where it parts best"},
 	[PYN_FOREST_DIMENSIONS] = {.name = "dimensions",.initial = 2,.minimum = 1,.maximum = PYN_FOREST_MAX_DIMENSIONS,
 	.description = "columns in a split, unless splits are plain"},
-	[PYN_FOREST_TRIES] = {.name = "tries",.initial = 1,.minimum = 1,.maximum = 100,
-	.description = "splits drawn for a node, the best of which is taken; of pooled_gain"},
+	[PYN_FOREST_TRIES] = {.name = "tries",.initial = 0,.minimum = 0,.maximum = 100,
+	.description = "splits drawn for a node, the best of which is taken; 0: 1 of pooled_gain, 10 of averaged_gain"},
 };
 
 typedef struct Forest
@@ -55,8 +59,12 @@ forest_fit(const PynTraining *training, const PynPlan *plan, PynWriter *writer)
 
 	if (shape.splits != PYN_SPLITS_PLAIN)
 		shape.dimensions = (int) plan->settings[PYN_FOREST_DIMENSIONS];
-	if (shape.splits == PYN_SPLITS_POOLED_GAIN)
+	if (shape.splits >= PYN_SPLITS_POOLED_GAIN)
+	{
 		shape.tries = (int) plan->settings[PYN_FOREST_TRIES];
+		if (shape.tries == 0)
+			shape.tries = shape.splits == PYN_SPLITS_AVERAGED_GAIN ? SCIFOREST_TRIES : 1;
+	}
 	pyn_write_u8(writer, (uint8) shape.splits);
 	pyn_write_u8(writer, (uint8) shape.dimensions);
 	pyn_write_u16(writer, (uint16) shape.trees);
@@ -132,7 +140,7 @@ const PynDetector pyn_isolation_forest = {
 	.name = "isolation_forest",
 	.description = "random splits isolate odd rows sooner; any number of columns, no distances, no scaling",
 	.source = "Liu, Ting and Zhou: Isolation Forest. ICDM 2008; Hariri, Carrasco Kind and Brunner: Extended Isolation Forest. "
-	"IEEE TKDE 2019; Cortes: Revisiting randomized choices in isolation forests. 2021",
+	"IEEE TKDE 2019; Liu, Ting and Zhou: SCiForest. ECML PKDD 2010; Cortes: Revisiting randomized choices in isolation forests. 2021",
 	.parameter_count = PYN_FOREST_SETTINGS,
 	.parameters = parameters,
 	.fit = forest_fit,
