@@ -32,6 +32,11 @@ CREATE TABLE expected AS
         WHEN 'nested' THEN (forest + ecod) / 2 END AS score
     FROM alone, wanted AS w;
 
+-- Where none are named there is one of each family: a forest, single columns, distances and covariance.
+SELECT bool_and(u.score = n.score) AS "the usual members"
+FROM pynomaly.detect('points', '{a,b,c}', 'ensemble') AS u
+    JOIN pynomaly.detect('points', '{a,b,c}', 'ensemble', options => '{"members": ["isolation_forest", "hbos", "knn", "mahalanobis"]}') AS n USING (key);
+
 -- The same order of all rows, and the same raw score at both ends.
 SELECT w.combination, abs((c ->> 'highest_raw_score')::float8 - highest) < 1e-9 AS highest,
     abs((c ->> 'lowest_raw_score')::float8 - lowest) < 1e-9 AS lowest

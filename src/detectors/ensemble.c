@@ -40,8 +40,11 @@ static const PynParameter parameters[SETTING_COUNT] = {
 	.description = "of average_of_maximum: the members are dealt to so many groups in turn"},
 };
 
-/* Where none are named: detectors that see different things, each with its defaults. */
-static const PynDetector *const usual_members[] = {&pyn_isolation_forest, &pyn_ecod};
+/*
+ * Where none are named: one of each family, with its defaults, which see different things.  A forest, single columns, distances,
+ * and how columns go together.
+ */
+static const PynDetector *const usual_members[] = {&pyn_isolation_forest, &pyn_hbos, &pyn_knn, &pyn_mahalanobis};
 
 typedef struct Ensemble
 {
