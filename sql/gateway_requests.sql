@@ -43,6 +43,9 @@ FROM pynomaly.detect('payment', algorithm => 'ecod') d FULL JOIN pynomaly.reques
 SELECT key, status FROM pynomaly.request_anomalies(:'request', 1);
 SELECT count(*) FROM pynomaly.request_anomalies(:'request', 0);
 
+-- What somebody says of an anomaly teaches the models of later requests whose algorithm learns from labels.
+SELECT feedback ->> 'label' AS label FROM pynomaly.feedback((SELECT id FROM pynomaly.request_anomalies(:'request', 1)), 'anomaly') AS feedback;
+
 -- One request for one idempotency key.
 SELECT pynomaly.submit('payment', contamination => 0.002, idempotency_key => 'nightly') AS nightly \gset
 SELECT pynomaly.submit('payment', contamination => 0.002, idempotency_key => 'nightly') = :'nightly' AS "the same";
@@ -55,6 +58,8 @@ CALL pynomaly.process_events();
 SELECT pynomaly.submit('payment', contamination => 0.002, idempotency_key => 'nightly') = :'nightly' AS "the same after its end";
 SELECT count(*) AS requests, count(DISTINCT id) FILTER (WHERE status = 'completed') AS completed FROM asked;
 SELECT model, version FROM (SELECT report #>> '{model,model}' AS model, report #>> '{model,version}' AS version FROM pynomaly.report(:'nightly') AS report) AS r;
+SELECT (report #> '{model,labels}') - 'digest' AS labels, pynomaly.feedback((SELECT id FROM pynomaly.request_anomalies(:'request', 1)), NULL) -> 'label' AS "taken away"
+FROM pynomaly.report(:'nightly') AS report;
 
 -- What is rolled back was never asked for; nobody waits for his own.
 BEGIN;

@@ -28,7 +28,8 @@ COMMENT ON FUNCTION pynomaly_data_science.register_dataset(jsonb) IS
 CREATE FUNCTION pynomaly_data_science.process_dataset(arguments jsonb) RETURNS jsonb
     LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'pyn_data_science_process_dataset';
 REVOKE ALL ON FUNCTION pynomaly_data_science.process_dataset(jsonb) FROM PUBLIC;
-COMMENT ON FUNCTION pynomaly_data_science.process_dataset(jsonb) IS 'reads a relation once, as the caller, and stores its sketch';
+COMMENT ON FUNCTION pynomaly_data_science.process_dataset(jsonb) IS
+    'reads a relation once, as the caller, and stores its sketch; with "labels" also what people have said of its anomalies';
 
 CREATE FUNCTION pynomaly_data_science.get_sketch(arguments jsonb) RETURNS jsonb
     LANGUAGE C STABLE STRICT PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'pyn_data_science_get_sketch';
@@ -104,16 +105,16 @@ SELECT pynomaly_kernel.register_service('data_science', '1.0', '{
         "process_dataset": {"kind": "unary", "changes_state": true, "idempotent": false, "deadline": "1 day",
             "arguments": {"type": "object", "additionalProperties": false, "properties": {
                 "source": {"type": "string"}, "relation": {"type": "integer"}, "columns": {"type": "array", "items": {"type": "string"}},
-                "key": {"type": "array", "items": {"type": "string"}}, "options": {"type": "object"}}},
+                "key": {"type": "array", "items": {"type": "string"}}, "options": {"type": "object"}, "labels": {"type": "boolean"}}},
             "result": {"type": "object", "required": ["dataset", "version", "source", "sketch", "rows", "columns", "seconds"],
                 "properties": {"dataset": {"type": "integer"}, "version": {"type": "integer"}, "source": {"type": "string"},
-                    "sketch": {"type": ["string", "null"]}, "rows": {"type": "integer"}, "columns": {"type": "array"}, "seconds": {"type": "number"}}}},
+                    "sketch": {"type": ["string", "null"]}, "labels": {"type": "string"}, "rows": {"type": "integer"}, "columns": {"type": "array"}, "seconds": {"type": "number"}}}},
         "get_sketch": {"kind": "unary", "changes_state": false,
             "arguments": {"type": "object", "additionalProperties": false, "required": ["dataset"], "properties": {
                 "dataset": {"type": "integer"}, "version": {"type": "integer"}}},
             "result": {"type": "object", "required": ["dataset", "version", "source", "sketch", "rows", "columns", "seconds"],
                 "properties": {"dataset": {"type": "integer"}, "version": {"type": "integer"}, "source": {"type": "string"},
-                    "sketch": {"type": ["string", "null"]}, "rows": {"type": "integer"}, "columns": {"type": "array"}, "seconds": {"type": "number"}}}},
+                    "sketch": {"type": ["string", "null"]}, "labels": {"type": "string"}, "rows": {"type": "integer"}, "columns": {"type": "array"}, "seconds": {"type": "number"}}}},
         "detect": {"kind": "unary", "changes_state": true, "idempotent": false, "deadline": "1 day",
             "arguments": {"type": "object", "additionalProperties": false, "required": ["model"], "properties": {
                 "source": {"type": "string"}, "relation": {"type": "integer"}, "key": {"type": "array", "items": {"type": "string"}},

@@ -32,6 +32,7 @@ typedef struct PynDatasetVersion
 {
 	int			version;
 	bytea	   *sketch;			/* digest; NULL: no longer kept */
+	bytea	   *labels;			/* digest of what people have said of its rows; NULL: nothing, or not asked for */
 	int64		rows;
 	Jsonb	   *columns;
 	double		seconds;
@@ -42,7 +43,7 @@ extern char *pyn_dataset_source(Oid relation);
 extern void pyn_dataset_register(PynDataset *dataset);
 extern void pyn_dataset_read(int64 id, Oid reader, PynDataset *dataset);
 extern void pyn_dataset_process(const PynDataset *dataset, const char *algorithm, Jsonb *options, pg_uuid_t *request,
-								PynDatasetVersion *version);
+								bool with_labels, PynDatasetVersion *version);
 extern void pyn_dataset_find_version(const PynDataset *dataset, int number, PynDatasetVersion *version);
 extern void pyn_dataset_discard(pg_uuid_t *request, Oid owner);
 
@@ -70,6 +71,9 @@ extern void pyn_detection_discard(pg_uuid_t *request, Oid owner);
 /* anomaly.c */
 extern void pyn_anomalies_tell(int64 detection, int64 dataset, Oid owner);
 extern Jsonb *pyn_anomaly_summary(pg_uuid_t *request, Oid reader);
+
+/* labels.c */
+extern bytea *pyn_labels_store(const PynDataset *dataset);
 
 extern void pyn_data_science_init(void);
 

@@ -202,33 +202,34 @@ describe_columns(const PynSketch *sketch)
 	return pyn_json_finish(&json);
 }
 
-/* Drops an owner's sketch unless a version has it.  The caller is the extension's owner and connected to SPI. */
+/* Drops an owner's sketch or labels unless a version has them.  The caller is the extension's owner and connected to SPI. */
 static void
-drop_unused(bytea *sketch, Oid owner)
+drop_unused(bytea *artifact, Oid owner)
 {
 	static PynStatement select_need = PYN_STATEMENT(
-		"SELECT FROM pynomaly_data_science.dataset_version WHERE sketch = $1 AND owner = $2",
+		"SELECT FROM pynomaly_data_science.dataset_version WHERE (sketch = $1 OR labels = $1) AND owner = $2",
 		BYTEAOID, REGROLEOID);
-	Datum		values[] = {PointerGetDatum(sketch), ObjectIdGetDatum(owner)};
+	Datum		values[] = {PointerGetDatum(artifact), ObjectIdGetDatum(owner)};
 
-	if (pyn_artifact_seize(sketch, owner) && pyn_execute_latest(&select_need, values, NULL) == 0)
-		(void) pyn_artifact_drop(sketch, owner);
+	if (pyn_artifact_seize(artifact, owner) && pyn_execute_latest(&select_need, values, NULL) == 0)
+		(void) pyn_artifact_drop(artifact, owner);
 }
 
-/* Drops the sketches in the first column of the last result, unless versions have them. */
+/* Drops the sketches and labels in the two columns of the last result, unless versions have them. */
 static void
 drop_all_unused(uint64 count, Oid owner)
 {
-	SPITupleTable *sketches = SPI_tuptable;
+	SPITupleTable *artifacts = SPI_tuptable;
 
 	for (uint64 row = 0; row < count; row++)
-	{
-		bool		is_null;
-		Datum		sketch = SPI_getbinval(sketches->vals[row], sketches->tupdesc, 1, &is_null);
+		for (int column = 1; column <= 2; column++)
+		{
+			bool		is_null;
+			Datum		artifact = SPI_getbinval(artifacts->vals[row], artifacts->tupdesc, column, &is_null);
 
-		if (!is_null)
-			drop_unused(DatumGetByteaPP(sketch), owner);
-	}
+			if (!is_null)
+				drop_unused(DatumGetByteaPP(artifact), owner);
+		}
 }
 
 /* Forgets the sketches of versions that are no longer among the newest ones, nor those of requests under way. */
@@ -236,11 +237,11 @@ static void
 forget_sketches(const PynDataset *dataset, int version)
 {
 	static PynStatement update_old = PYN_STATEMENT(
-		"WITH old AS (SELECT version, sketch FROM pynomaly_data_science.dataset_version v "
+		"WITH old AS (SELECT version, sketch, labels FROM pynomaly_data_science.dataset_version v "
 		"WHERE dataset = $1 AND version <= $2 AND sketch IS NOT NULL "
 		"AND NOT EXISTS (SELECT FROM pynomaly_kernel.saga s WHERE s.id = v.request AND s.ended_at IS NULL)) "
-		"UPDATE pynomaly_data_science.dataset_version v SET sketch = NULL FROM old "
-		"WHERE v.dataset = $1 AND v.version = old.version RETURNING old.sketch",
+		"UPDATE pynomaly_data_science.dataset_version v SET sketch = NULL, labels = NULL FROM old "
+		"WHERE v.dataset = $1 AND v.version = old.version RETURNING old.sketch, old.labels",
 		INT8OID, INT4OID);
 	Datum		values[] = {Int64GetDatum(dataset->id), Int32GetDatum(version - pyn_data_science_kept_sketches)};
 
@@ -255,19 +256,20 @@ insert_version(const PynDataset *dataset, uint64 seed, pg_uuid_t *request, PynDa
 		INT8OID);
 	static PynStatement insert = PYN_STATEMENT(
 		"INSERT INTO pynomaly_data_science.dataset_version "
-		"(dataset, version, owner, sketch, rows, columns, seed, request, seconds, processed_at) "
-		"SELECT $1, coalesce(max(version), 0) + 1, $2, $3, $4, $5, $6, $7, $8, clock_timestamp() "
+		"(dataset, version, owner, sketch, rows, columns, seed, request, seconds, labels, processed_at) "
+		"SELECT $1, coalesce(max(version), 0) + 1, $2, $3, $4, $5, $6, $7, $8, $9, clock_timestamp() "
 		"FROM pynomaly_data_science.dataset_version WHERE dataset = $1 RETURNING version",
-		INT8OID, REGROLEOID, BYTEAOID, INT8OID, JSONBOID, INT8OID, UUIDOID, FLOAT8OID);
-	char		nulls[] = "        ";
+		INT8OID, REGROLEOID, BYTEAOID, INT8OID, JSONBOID, INT8OID, UUIDOID, FLOAT8OID, BYTEAOID);
+	char		nulls[] = "         ";
 	Datum		values[] = {
 		Int64GetDatum(dataset->id), ObjectIdGetDatum(dataset->owner), PointerGetDatum(version->sketch),
 		Int64GetDatum(version->rows), JsonbPGetDatum(version->columns), Int64GetDatum((int64) seed),
-		request != NULL ? UUIDPGetDatum(request) : (Datum) 0, Float8GetDatum(version->seconds)
+		request != NULL ? UUIDPGetDatum(request) : (Datum) 0, Float8GetDatum(version->seconds), PointerGetDatum(version->labels)
 	};
 	PynAccess	access;
 
 	nulls[6] = request == NULL ? 'n' : ' ';
+	nulls[8] = version->labels == NULL ? 'n' : ' ';
 	pyn_access_begin(&access, pyn_owner());
 	SPI_connect();
 	if (pyn_execute(&lock_dataset, values, NULL, 0) == 0)
@@ -283,11 +285,12 @@ insert_version(const PynDataset *dataset, uint64 seed, pg_uuid_t *request, PynDa
 
 /*
  * pyn_dataset_process reads the dataset's relation once, as the current user, and stores the sketch as a new version.
- * Options are those of detect by the algorithm; NULL: auto.
+ * Options are those of detect by the algorithm; NULL: auto.  With labels: what people have said of the relation's anomalies is
+ * stored, too.
  */
 void
 pyn_dataset_process(const PynDataset *dataset, const char *algorithm, Jsonb *options, pg_uuid_t *request,
-					PynDatasetVersion *version)
+					bool with_labels, PynDatasetVersion *version)
 {
 	MemoryContext caller = CurrentMemoryContext;
 	MemoryContext context = AllocSetContextCreate(caller, "pynomaly sketch", ALLOCSET_DEFAULT_SIZES);
@@ -313,6 +316,7 @@ pyn_dataset_process(const PynDataset *dataset, const char *algorithm, Jsonb *opt
 	INSTR_TIME_SET_CURRENT(duration);
 	INSTR_TIME_SUBTRACT(duration, begin);
 	version->seconds = INSTR_TIME_GET_DOUBLE(duration);
+	version->labels = with_labels ? pyn_labels_store(dataset) : NULL;
 	insert_version(dataset, call.fit.seed, request, version);
 }
 
@@ -323,13 +327,14 @@ void
 pyn_dataset_find_version(const PynDataset *dataset, int number, PynDatasetVersion *version)
 {
 	static PynStatement select_version = PYN_STATEMENT(
-		"SELECT version, sketch, rows, columns, seconds FROM pynomaly_data_science.dataset_version "
+		"SELECT version, sketch, rows, columns, seconds, labels FROM pynomaly_data_science.dataset_version "
 		"WHERE dataset = $1 AND (version = $2 OR $2 = 0) ORDER BY version DESC",
 		INT8OID, INT4OID);
 	MemoryContext caller = CurrentMemoryContext;
 	Datum		values[] = {Int64GetDatum(dataset->id), Int32GetDatum(number)};
 	PynAccess	access;
 	Datum		sketch;
+	Datum		labels;
 	bool		is_null;
 
 	pyn_access_begin(&access, pyn_owner());
@@ -346,6 +351,8 @@ pyn_dataset_find_version(const PynDataset *dataset, int number, PynDatasetVersio
 	version->rows = DatumGetInt64(pyn_field(0, 3, NULL));
 	version->columns = DatumGetJsonbPCopy(pyn_field(0, 4, NULL));
 	version->seconds = DatumGetFloat8(pyn_field(0, 5, NULL));
+	labels = pyn_field(0, 6, &is_null);
+	version->labels = is_null ? NULL : DatumGetByteaPCopy(labels);
 	SPI_finish();
 	pyn_access_end(&access);
 }
@@ -357,7 +364,7 @@ void
 pyn_dataset_discard(pg_uuid_t *request, Oid owner)
 {
 	static PynStatement delete_versions = PYN_STATEMENT(
-		"DELETE FROM pynomaly_data_science.dataset_version WHERE request = $1 AND owner = $2 RETURNING sketch",
+		"DELETE FROM pynomaly_data_science.dataset_version WHERE request = $1 AND owner = $2 RETURNING sketch, labels",
 		UUIDOID, REGROLEOID);
 	Datum		values[] = {UUIDPGetDatum(request), ObjectIdGetDatum(owner)};
 	PynAccess	access;

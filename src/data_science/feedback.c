@@ -1,6 +1,7 @@
 /*
  * feedback.c
- *		What people say of anomalies: a label that is kept with who and when, and that the model learns from at once.
+ *		What people say of anomalies: a label that is kept with who and when, and that the model learns from at once; models
+ *		that are fitted later find it by labels.c.
  *
  * The registry of models is asked through the door, in this transaction: so a label and its effect come and go together,
  * and where there is no registry there is no label either.
@@ -113,6 +114,13 @@ keep_label(const Labelled *labelled, const char *label, const char *status, cons
 	pyn_access_end(&access);
 }
 
+/* The registry of models learns from scores; values stay with the anomaly, for models to come. */
+static Jsonb *
+without_values(Jsonb *evidence)
+{
+	return DatumGetJsonbP(DirectFunctionCall2(jsonb_delete, JsonbPGetDatum(evidence), CStringGetTextDatum("row")));
+}
+
 /* Has the model that found the anomaly learn from the label, and gives what came of it. */
 static Jsonb *
 teach(const Labelled *labelled, const char *label)
@@ -127,7 +135,7 @@ teach(const Labelled *labelled, const char *label)
 	pyn_json_integer(&json, "reference", labelled->anomaly);
 	if (label != NULL)
 		pyn_json_text(&json, "label", label);
-	pyn_json_jsonb(&json, "evidence", labelled->evidence);
+	pyn_json_jsonb(&json, "evidence", without_values(labelled->evidence));
 	pyn_json_close_object(&json);
 	call.arguments = pyn_json_finish(&json);
 	return pyn_call(&call);

@@ -121,6 +121,8 @@ describe_version(const PynDataset *dataset, const PynDatasetVersion *version)
 		pyn_json_digest(&json, "sketch", version->sketch);
 	else
 		pyn_json_null(&json, "sketch");
+	if (version->labels != NULL)
+		pyn_json_digest(&json, "labels", version->labels);
 	pyn_json_integer(&json, "rows", version->rows);
 	pyn_json_jsonb(&json, "columns", version->columns);
 	pyn_json_number(&json, "seconds", version->seconds);
@@ -129,7 +131,8 @@ describe_version(const PynDataset *dataset, const PynDatasetVersion *version)
 }
 
 /*
- * process_dataset({source | relation, columns, key, algorithm, options}) → {dataset, version, source, sketch, rows, columns, seconds}
+ * process_dataset({source | relation, columns, key, algorithm, options, labels}) →
+ * {dataset, version, source, sketch, labels, rows, columns, seconds}
  */
 Datum
 pyn_data_science_process_dataset(PG_FUNCTION_ARGS)
@@ -139,7 +142,8 @@ pyn_data_science_process_dataset(PG_FUNCTION_ARGS)
 	PynDatasetVersion version;
 
 	read_dataset(arguments, &dataset);
-	pyn_dataset_process(&dataset, pyn_json_get_text(arguments, "algorithm"), pyn_json_get(arguments, "options"), NULL, &version);
+	pyn_dataset_process(&dataset, pyn_json_get_text(arguments, "algorithm"), pyn_json_get(arguments, "options"), NULL,
+						pyn_json_get_boolean(arguments, "labels", false), &version);
 	PG_RETURN_JSONB_P(describe_version(&dataset, &version));
 }
 
@@ -271,7 +275,8 @@ process(const PynEventFields *event)
 
 	pyn_dataset_read(pyn_json_get_integer(journey, "dataset", 0), event->publisher, &dataset);
 	become_requester(&access, event, journey);
-	pyn_dataset_process(&dataset, pyn_json_get_text(journey, "algorithm"), pyn_json_get(journey, "options"), request, &version);
+	pyn_dataset_process(&dataset, pyn_json_get_text(journey, "algorithm"), pyn_json_get(journey, "options"), request, true,
+						&version);
 	pyn_access_end(&access);
 
 	pyn_json_open_object(&json, NULL);
@@ -285,6 +290,8 @@ process(const PynEventFields *event)
 	pyn_json_members(&json, journey);
 	pyn_json_integer(&json, "version", version.version);
 	pyn_json_digest(&json, "sketch", version.sketch);
+	if (version.labels != NULL)
+		pyn_json_digest(&json, "labels", version.labels);
 	pyn_json_integer(&json, "rows", version.rows);
 	pyn_json_close_object(&json);
 	pyn_json_close_object(&json);

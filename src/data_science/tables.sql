@@ -31,13 +31,16 @@ CREATE TABLE pynomaly_data_science.dataset_version (
     request uuid,
     seconds float8 NOT NULL,
     processed_at timestamptz NOT NULL,
+    labels bytea,
     PRIMARY KEY (dataset, version)
 );
 COMMENT ON TABLE pynomaly_data_science.dataset_version IS 'a dataset as it was read at one time';
 COMMENT ON COLUMN pynomaly_data_science.dataset_version.sketch IS 'SHA-256 of the artifact; NULL when it is no longer kept';
+COMMENT ON COLUMN pynomaly_data_science.dataset_version.labels IS 'SHA-256 of the artifact with what people had said of the relation''s anomalies; NULL: nothing, not asked for, or no longer kept with the sketch';
 COMMENT ON COLUMN pynomaly_data_science.dataset_version.columns IS 'array of {name, kind}';
 COMMENT ON COLUMN pynomaly_data_science.dataset_version.seconds IS 'that reading it took';
 CREATE INDEX dataset_version_sketch_idx ON pynomaly_data_science.dataset_version (sketch) WHERE sketch IS NOT NULL;
+CREATE INDEX dataset_version_labels_idx ON pynomaly_data_science.dataset_version (labels) WHERE labels IS NOT NULL;
 CREATE INDEX dataset_version_request_idx ON pynomaly_data_science.dataset_version (request) WHERE request IS NOT NULL;
 SELECT pg_catalog.pg_extension_config_dump('pynomaly_data_science.dataset_version', '');
 
@@ -79,10 +82,11 @@ CREATE TABLE pynomaly_data_science.anomaly (
 );
 COMMENT ON TABLE pynomaly_data_science.anomaly IS 'flagged rows of detections, kept for pynomaly.data_science_retention';
 COMMENT ON COLUMN pynomaly_data_science.anomaly.key IS 'of the row, as detect gives it';
-COMMENT ON COLUMN pynomaly_data_science.anomaly.evidence IS 'the row''s raw score, and its members'' where the model weighs them: what the model can learn from a label; no values of the row';
+COMMENT ON COLUMN pynomaly_data_science.anomaly.evidence IS 'what can be learnt from a label: the row''s raw score, its members'' where the model weighs them, and as "row" its values as the model saw them (a text as its hash)';
 COMMENT ON COLUMN pynomaly_data_science.anomaly.label IS 'the last one that somebody gave with pynomaly.feedback; who, when and why is in anomaly_history';
 COMMENT ON COLUMN pynomaly_data_science.anomaly.status IS 'open until somebody says otherwise with pynomaly.set_anomaly_status';
 CREATE INDEX anomaly_detection_idx ON pynomaly_data_science.anomaly (detection);
+CREATE INDEX anomaly_label_idx ON pynomaly_data_science.anomaly (detection) WHERE label IS NOT NULL;
 CREATE INDEX anomaly_detected_at_idx ON pynomaly_data_science.anomaly (detected_at);
 SELECT pg_catalog.pg_extension_config_dump('pynomaly_data_science.anomaly', '');
 SELECT pg_catalog.pg_extension_config_dump('pynomaly_data_science.anomaly_id_seq', '');

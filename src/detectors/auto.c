@@ -43,6 +43,14 @@ static const PynParameter parameters[SETTING_COUNT] = {
 	{.name = "sample_size",.initial = 128,.minimum = 2,.maximum = 1 << PYN_FOREST_MAX_HEIGHT,.description = "rows that each tree is grown from"},
 };
 
+/* What labels have done; stored, so the numbers stay. */
+enum
+{
+	TAUGHT_NOTHING = 0,
+	TAUGHT = 1,
+	TAUGHT_BY_PEOPLE = 2		/* by their labels of flagged rows, and by those of a column where there is one */
+};
+
 typedef struct Auto
 {
 	int			features;
@@ -57,6 +65,8 @@ typedef struct Auto
 	PynLabelModel *labels;		/* NULL: nothing was learnt from labels */
 	uint32		anomalies;		/* labelled */
 	uint32		ordinary;
+	uint32		found;			/* those of the anomalies that people have labelled */
+	uint32		false_alarms;
 } Auto;
 
 /* ---------------------------------------------------------------- score */
@@ -217,18 +227,22 @@ fit_part(const PynTraining *training, const PynPlan *plan, PynWriter *writer)
 static void
 fit_labels(const PynTraining *training, const Auto *self, PynWriter *writer)
 {
-	double	   *scores = pyn_new(double, training->rows);
+	double	   *scores = pyn_new(double, training->rows + training->extra_rows);
 
 	for (int start = 0; start < training->rows; start += PYN_SCORE_BLOCK)
 		unlabelled_block(self, training->values + start, training->rows, Min(PYN_SCORE_BLOCK, training->rows - start),
 						 scores + start);
+	for (int start = 0; start < training->extra_rows; start += PYN_SCORE_BLOCK)
+		unlabelled_block(self, training->extra_values + start, training->extra_rows,
+						 Min(PYN_SCORE_BLOCK, training->extra_rows - start), scores + training->rows + start);
 	pyn_label_model_fit(training, scores, writer);
 	pfree(scores);
 }
 
 /*
  * u32 rows, u32 labelled anomalies and ordinary rows, the neighbours, the forest, f64 its median and factor, a f64 weight of
- * each score, u8 whether labels taught something, and what.
+ * each score, u8 whether labels taught something, and what.  Where people had labelled rows the u8 is 2, and u32 their anomalies
+ * and u32 false alarms precede that.
  */
 static void
 auto_fit(const PynTraining *training, const PynPlan *plan, PynWriter *writer)
@@ -236,13 +250,12 @@ auto_fit(const PynTraining *training, const PynPlan *plan, PynWriter *writer)
 	Auto		self = {.features = training->features};
 	PynPlan		neighbours;
 	PynPlan		forest;
-	int			anomalies;
-	int			ordinary;
+	PynLabelCounts counts = pyn_count_labels(training);
+	bool		of_people = counts.found + counts.false_alarms > 0;
 
-	pyn_count_labels(training, &anomalies, &ordinary);
 	pyn_write_u32(writer, (uint32) training->rows);
-	pyn_write_u32(writer, (uint32) anomalies);
-	pyn_write_u32(writer, (uint32) ordinary);
+	pyn_write_u32(writer, (uint32) counts.anomalies);
+	pyn_write_u32(writer, (uint32) counts.ordinary);
 	pyn_plan_defaults(&neighbours, &pyn_cleaned_neighbours);
 	self.neighbours = fit_part(training, &neighbours, writer);
 	pyn_plan_defaults(&forest, &pyn_isolation_forest);
@@ -261,9 +274,15 @@ auto_fit(const PynTraining *training, const PynPlan *plan, PynWriter *writer)
 	self.total_weight += self.weights[self.scores - 1];
 	for (int i = 0; i < self.scores; i++)
 		pyn_write_f64(writer, self.weights[i]);
-	pyn_write_u8(writer, anomalies > 0);
-	if (anomalies > 0)
-		fit_labels(training, &self, writer);
+	pyn_write_u8(writer, counts.anomalies == 0 ? TAUGHT_NOTHING : of_people ? TAUGHT_BY_PEOPLE : TAUGHT);
+	if (counts.anomalies == 0)
+		return;
+	if (of_people)
+	{
+		pyn_write_u32(writer, (uint32) counts.found);
+		pyn_write_u32(writer, (uint32) counts.false_alarms);
+	}
+	fit_labels(training, &self, writer);
 }
 
 /* ---------------------------------------------------------------- open */
@@ -313,9 +332,13 @@ auto_open(PynReader *reader, int features, void **state)
 	}
 	switch (pyn_read_u8(reader))
 	{
-		case 0:
+		case TAUGHT_NOTHING:
 			break;
-		case 1:
+		case TAUGHT_BY_PEOPLE:
+			self->found = pyn_read_u32(reader);
+			self->false_alarms = pyn_read_u32(reader);
+			/* FALLTHROUGH */
+		case TAUGHT:
 			if ((problem = pyn_label_model_read(reader, features, &self->labels)) != NULL)
 				return problem;
 			break;
@@ -374,6 +397,21 @@ auto_reweigh(const uint8 *parameters, Size length, const double *weights, PynWri
 
 static const PynWeighing weighing = {auto_weights, auto_member_scores, auto_reweigh};
 
+static void
+describe_labels(const Auto *self, char *text, int size)
+{
+	int			length = snprintf(text, size, "; a regression on the labels of %u anomalies", self->anomalies);
+
+	if (self->ordinary > 0)
+		length += snprintf(text + length, size - length, " and %u ordinary rows", self->ordinary);
+	length += snprintf(text + length, size - length, " adds what they teach");
+	if (self->found + self->false_alarms > 0)
+		length += snprintf(text + length, size - length, "; people have labelled %u of these anomalies, and %u false alarms", self->found,
+						   self->false_alarms);
+	if (self->ordinary == 0)
+		snprintf(text + length, size - length, "; no row is labelled as ordinary, so those without a label stand for them");
+}
+
 /* What was chosen for the training data, and why. */
 static char *
 auto_decisions(const void *state)
@@ -386,12 +424,8 @@ auto_decisions(const void *state)
 					   "; beside them a forest of oblique splits, for single columns among many that say nothing");
 	if (self->labels == NULL)
 		snprintf(text + length, MOST_TEXT - length, "; no row is labelled as an anomaly, so nothing is learnt from labels");
-	else if (self->ordinary > 0)
-		snprintf(text + length, MOST_TEXT - length, "; a regression on the labels of %u anomalies and %u ordinary rows adds what they teach",
-				 self->anomalies, self->ordinary);
 	else
-		snprintf(text + length, MOST_TEXT - length, "; a regression on the labels of %u anomalies adds what they teach; no row is labelled as "
-				 "ordinary, so those without a label stand for them", self->anomalies);
+		describe_labels(self, text + length, MOST_TEXT - length);
 	return text;
 }
 

@@ -17,6 +17,18 @@
 #define PYN_MAX_NESTING 2		/* an ensemble of ensembles of detectors that are none */
 #define PYN_SCORE_BLOCK 1024	/* rows scored at a time */
 
+/* What is known of a training row. */
+typedef enum PynLabel
+{
+	PYN_LABEL_UNKNOWN = -1,
+	PYN_LABEL_ORDINARY = 0,
+	PYN_LABEL_ANOMALY = 1,
+	PYN_LABEL_FALSE_ALARM = 2,	/* ordinary, said by somebody since a model had flagged it: no ordinary row like others */
+	PYN_LABEL_FOUND = 3			/* anomalous, said by somebody of what a model had flagged */
+} PynLabel;
+
+#define pyn_label_is_anomaly(label) ((label) == PYN_LABEL_ANOMALY || (label) == PYN_LABEL_FOUND)
+
 /* What a detector is fitted from. */
 typedef struct PynTraining
 {
@@ -26,7 +38,12 @@ typedef struct PynTraining
 	const int64 *weights;		/* per row: how many rows of the relation it stands for, at least 1 */
 	int64		total_weight;
 	const double *centres;		/* per feature: the median of what is not missing, 0 when all is */
-	const int8 *labels;			/* per row: 1 anomalous, 0 ordinary, -1 not known; NULL: there are none */
+	const int8 *labels;			/* per row: a PynLabel; NULL: there are none */
+
+	/* Rows for learning from labels alone: those that people have labelled and that are not among the others.  Column-major. */
+	int			extra_rows;
+	const double *extra_values;
+	const int8 *extra_labels;
 	uint64		seed;
 } PynTraining;
 

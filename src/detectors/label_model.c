@@ -5,7 +5,8 @@
  * A logistic regression of the labels on the score, as a Gaussian rank, and on each feature's scaled value and its
  * magnitude, cut at three scales.  With few labels a strong penalty on squared coefficients (ridge) leaves little but the
  * score, which is the only thing there known to tell anomalies; with more labels the features say more.  Both classes weigh
- * the same in all, since anomalies are few.  Where no row is labelled ordinary, those without a label stand for them.
+ * the same in all, since anomalies are few.  Where no row is labelled ordinary, those without a label stand for them.  Labels
+ * that people have given to flagged rows are no random ones: see choose_rows.
  *
  * Fitting: the logarithm of the likelihood has a curvature of at most a quarter everywhere (Böhning and Lindsay 1988), so that a
  * quadratic function which touches it at the present coefficients lies below it; that one is climbed coordinate by
@@ -19,6 +20,7 @@
 #include "numeric/math.h"
 
 #define PENALTY 0.01			/* C: what the labelled rows weigh against half the squared coefficients */
+#define EXPECTED 0.5			/* coefficient of the score where people have labelled what was flagged: see choose_rows */
 #define MOST_SCALES 3.0			/* values count up to here */
 #define MOST_STEPS 100
 #define ENOUGH 1e-6				/* change of a coefficient, at which it ends */
@@ -88,15 +90,28 @@ const PynDetector pyn_label_part = {
 
 /* ---------------------------------------------------------------- fit */
 
-void
-pyn_count_labels(const PynTraining *training, int *anomalies, int *ordinary)
+/* The label of a row; rows past the sample are the extra ones. */
+static inline PynLabel
+label_of(const PynTraining *training, int row)
 {
-	*anomalies = *ordinary = 0;
-	for (int row = 0; training->labels != NULL && row < training->rows; row++)
+	return row < training->rows ? training->labels[row] : training->extra_labels[row - training->rows];
+}
+
+PynLabelCounts
+pyn_count_labels(const PynTraining *training)
+{
+	PynLabelCounts counts = {0};
+
+	for (int row = 0; training->labels != NULL && row < training->rows + training->extra_rows; row++)
 	{
-		*anomalies += training->labels[row] == 1;
-		*ordinary += training->labels[row] == 0;
+		PynLabel	label = label_of(training, row);
+
+		counts.anomalies += pyn_label_is_anomaly(label);
+		counts.found += label == PYN_LABEL_FOUND;
+		counts.ordinary += label == PYN_LABEL_ORDINARY;
+		counts.false_alarms += label == PYN_LABEL_FALSE_ALARM;
 	}
+	return counts;
 }
 
 /* The regression's data: numbers[column * rows + row], each column of mean 0 and deviation 1 but the first, the score. */
@@ -111,31 +126,71 @@ typedef struct Regression
 	double	   *factors;		/* 1 / deviation; 0: the column says nothing */
 	double	   *coefficients;
 	double		intercept;
+	double		expected;		/* the score's coefficient without labels: the penalty is on what it differs by */
 } Regression;
 
-/* The rows that are learnt from, and their weights, which are PENALTY × rows / 2 in all for each class. */
+/* What the rows that are learnt from say: each group has a weight in all, which its rows share. */
+typedef enum Group
+{
+	ANOMALOUS,
+	ORDINARY,					/* by their label; where there are none so labelled, those without a label */
+	CLEARED						/* false alarms, beside those without a label */
+} Group;
+
+#define GROUPS (CLEARED + 1)
+
+/*
+ * Chooses the rows that are learnt from, and their weights.  Anomalies weigh as much as all others together, PENALTY × rows / 2.
+ *
+ * People label what was flagged.  Their anomalies and false alarms both score high: to tell these apart only would teach nothing
+ * of rows that look ordinary, or even that these are the odd ones.  So unless rows of a label column are known to be ordinary,
+ * those without a label stand for them beside the false alarms, of which each counts as much as an anomaly, and all as much as
+ * the others at most.  PENALTY then counts the labelled rows only: what has no label is no evidence, however much there is of it.
+ * And the score is trusted beforehand, since among flagged rows it seems to tell less than it does: with a coefficient of 0 to begin
+ * from, labels lost up to 0.14 of ROC-AUC, with 0.5 at most 0.05 (docs/adr/0009-auto.md).
+ */
 static void
 choose_rows(const PynTraining *training, Regression *regression, int *rows)
 {
-	int			anomalies;
-	int			ordinary;
-	double		total[2] = {0, 0};
+	PynLabelCounts counts = pyn_count_labels(training);
+	bool		of_people = counts.found + counts.false_alarms > 0;
+	Group	   *groups = pyn_new(Group, training->rows + training->extra_rows);
+	double		total[GROUPS] = {0};
+	double		share[GROUPS] = {1, 1, 0};
+	double		strength;
 
-	pyn_count_labels(training, &anomalies, &ordinary);
 	regression->rows = 0;
-	for (int row = 0; row < training->rows; row++)
+	for (int row = 0; row < training->rows + training->extra_rows; row++)
 	{
-		int			label = training->labels[row];
+		PynLabel	label = label_of(training, row);
+		double		weight = row < training->rows ? (double) training->weights[row] : 1.0;
+		int			place = regression->rows;
 
-		if (label < 0 && ordinary > 0)
+		if (label == PYN_LABEL_UNKNOWN && counts.ordinary > 0)
 			continue;
-		regression->anomalous[regression->rows] = label == 1;
-		regression->weights[regression->rows] = (double) training->weights[row];
-		total[label == 1] += (double) training->weights[row];
+		groups[place] = pyn_label_is_anomaly(label) ? ANOMALOUS :
+			label == PYN_LABEL_FALSE_ALARM && counts.ordinary == 0 ? CLEARED : ORDINARY;
+		regression->anomalous[place] = groups[place] == ANOMALOUS;
+		regression->weights[place] = weight;
+		total[groups[place]] += weight;
 		rows[regression->rows++] = row;
 	}
+	strength = total[ANOMALOUS] + total[ORDINARY] + total[CLEARED];
+	if (of_people && counts.ordinary == 0)
+	{
+		strength = total[ANOMALOUS] + total[CLEARED];
+		regression->expected = regression->coefficients[0] = EXPECTED;
+	}
+	if (total[CLEARED] > 0)
+	{
+		double		cleared = Min(total[CLEARED] / total[ANOMALOUS], 1.0);
+
+		share[CLEARED] = cleared / (1.0 + cleared);
+		share[ORDINARY] = 1.0 / (1.0 + cleared);
+	}
 	for (int i = 0; i < regression->rows; i++)
-		regression->weights[i] *= PENALTY * 0.5 * (total[0] + total[1]) / total[regression->anomalous[i]];
+		regression->weights[i] *= share[groups[i]] * (PENALTY * 0.5 * strength / total[groups[i]]);
+	pfree(groups);
 }
 
 /* Gives a column mean 0 and deviation 1. */
@@ -177,7 +232,7 @@ sweep(Regression *regression, double *residuals, const double *curvatures, doubl
 	for (int column = 0; column < regression->columns; column++)
 	{
 		const float *numbers = regression->numbers + (Size) column * regression->rows;
-		double		gradient = -regression->coefficients[column];
+		double		gradient = (column == 0 ? regression->expected : 0.0) - regression->coefficients[column];
 
 		if (!(curvatures[column] > 0))
 			continue;
@@ -252,11 +307,12 @@ pyn_label_model_fit(const PynTraining *training, const double *scores, PynWriter
 {
 	int			features = training->features;
 	PynLabelModel *model = palloc0(sizeof(PynLabelModel));
-	int		   *rows = pyn_new(int, training->rows);
+	int			most = training->rows + training->extra_rows;
+	int		   *rows = pyn_new(int, most);
 	Regression	regression = {
 		.columns = 1 + 2 * features,
-		.weights = pyn_new(double, training->rows),
-		.anomalous = pyn_new(bool, training->rows),
+		.weights = pyn_new(double, most),
+		.anomalous = pyn_new(bool, most),
 		.means = pyn_new0(double, 1 + 2 * features),
 		.factors = pyn_new0(double, 1 + 2 * features),
 		.coefficients = pyn_new0(double, 1 + 2 * features),
@@ -277,7 +333,9 @@ pyn_label_model_fit(const PynTraining *training, const double *scores, PynWriter
 		CHECK_FOR_INTERRUPTS();
 		for (int i = 0; i < regression.rows; i++)
 		{
-			double		value = training->values[(Size) feature * training->rows + rows[i]];
+			int			extra = rows[i] - training->rows;
+			double		value = extra < 0 ? training->values[(Size) feature * training->rows + rows[i]] :
+				training->extra_values[(Size) feature * training->extra_rows + extra];
 
 			linear[i] = (float) cut(pyn_scaled(&model->scaling, feature, value));
 			absolute[i] = fabsf(linear[i]);

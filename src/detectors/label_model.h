@@ -24,10 +24,18 @@ typedef struct PynLabelModel
 	double	   *offsets;
 } PynLabelModel;
 
-/* How many rows of the training data are labelled. */
-extern void pyn_count_labels(const PynTraining *training, int *anomalies, int *ordinary);
+/* How many rows of the training data are labelled, those beside the sample included. */
+typedef struct PynLabelCounts
+{
+	int			anomalies;
+	int			found;			/* those of them that people have labelled */
+	int			ordinary;		/* not by people */
+	int			false_alarms;
+} PynLabelCounts;
 
-/* Learns from the labels of the training rows, of which at least one is anomalous; `scores` are those found without. */
+extern PynLabelCounts pyn_count_labels(const PynTraining *training);
+
+/* Learns from labels, of which at least one is of an anomaly; `scores` are those found without, of the rows and then the extra ones. */
 extern void pyn_label_model_fit(const PynTraining *training, const double *scores, PynWriter *writer);
 extern const char *pyn_label_model_read(PynReader *reader, int features, PynLabelModel **model);
 

@@ -146,6 +146,24 @@ extern void pyn_encode_row(const PynModel *model, const PynCell *cells, double *
 extern void pyn_encode_block(const PynModel *model, const PynCell *cells, int stride, int rows, double *features);
 extern void pyn_choose_features(PynModel *model, const PynSketch *sketch, bool all_text);
 
+/* row_labels.c: what people have said of rows that were flagged, with the values that these had */
+typedef struct PynRowLabel
+{
+	bool		is_anomaly;		/* false: a false alarm */
+	int			count;			/* of the columns; 0: the values are not known */
+	char	  **names;			/* UTF-8 */
+	PynKind    *kinds;			/* PYN_KIND_NONE: it had no value */
+	PynCell    *cells;
+} PynRowLabel;
+
+/* What became of such labels. */
+typedef struct PynRowLabelUse
+{
+	int			anomalies;
+	int			false_alarms;
+	int			left_out;		/* the row does not have the columns that the model uses, or no value in any */
+} PynRowLabelUse;
+
 /* model_fit.c */
 typedef struct PynFitOptions
 {
@@ -158,10 +176,15 @@ typedef struct PynFitOptions
 	int64		(*zone_offset) (const void *zone, int64 unix_seconds);
 	const void *zone;
 	const char *label;			/* a column that is never a feature (UTF-8), or NULL */
+	const PynRowLabel *row_labels;	/* for what learns from labels; of a row that has another label, these count */
+	int			row_label_count;
+	PynRowLabelUse *label_use;		/* is set if there are such; may be NULL */
 	bool		all_text;		/* text takes part however many categories it has */
 	const PynRule *rules;		/* by name */
 	int			rule_count;
 } PynFitOptions;
+
+extern void pyn_add_row_labels(const PynModel *model, const PynFitOptions *options, PynTraining *training);
 
 /* Fits a model and appends its bytes; `sketch` is settled.  *model gives what was chosen, also when NULL is not returned. */
 extern const char *pyn_model_fit(const PynSketch *sketch, const PynFitOptions *options, PynModel **model,

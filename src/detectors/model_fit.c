@@ -25,11 +25,11 @@ set_columns(PynModel *model, const PynSketch *sketch, const char *label)
 	}
 }
 
-/* 1: anomalous, 0: ordinary; anything else says nothing. */
+/* Anything but 1 and 0 says nothing. */
 static int8
 label_of(double number)
 {
-	return number == 1.0 ? 1 : number == 0.0 ? 0 : -1;
+	return number == 1.0 ? PYN_LABEL_ANOMALY : number == 0.0 ? PYN_LABEL_ORDINARY : PYN_LABEL_UNKNOWN;
 }
 
 /* Encodes the sampled rows.  Rows without any value are left out: they are not scored either. */
@@ -80,6 +80,10 @@ make_training(const PynModel *model, const PynSketch *sketch, int label, PynTrai
 	pfree(row_values);
 }
 
+/*
+ * pyn_training_again gives the rows that a model was fitted from.  Without their labels: what is made of these rows, weights of
+ * members and a calibration, rests on scores, and where labels have taught the model something, that is in its parameters.
+ */
 bool
 pyn_training_again(PynModel *model, const PynSketch *sketch, PynTraining *training)
 {
@@ -173,6 +177,8 @@ pyn_model_fit(const PynSketch *sketch, const PynFitOptions *options, PynModel **
 	make_training(model, sketch, label, &training);
 	if (training.total_weight < 2)
 		return "only one row has a value";
+	if (options->row_label_count > 0 && pyn_plan_learns(&options->plan))
+		pyn_add_row_labels(model, options, &training);
 	pyn_writer_init(&parameters, 65536);
 	model->detector->fit(&training, &options->plan, &parameters);
 	pyn_reader_init(&reader, parameters.data, parameters.length);
@@ -189,6 +195,11 @@ pyn_model_fit(const PynSketch *sketch, const PynFitOptions *options, PynModel **
 	pfree((void *) training.centres);
 	if (training.labels != NULL)
 		pfree((void *) training.labels);
+	if (training.extra_rows > 0)
+	{
+		pfree((void *) training.extra_values);
+		pfree((void *) training.extra_labels);
+	}
 	return NULL;
 }
 

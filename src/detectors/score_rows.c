@@ -23,6 +23,7 @@
 #include "utils/typcache.h"
 
 #include "detectors/feedback.h"
+#include "detectors/row_values.h"
 #include "detectors/score_rows.h"
 
 #define ROW_MEMORY (64 * 1024)	/* what reading values may take before it is freed */
@@ -206,7 +207,10 @@ make_row_type(const PynSource *source)
 
 /* ---------------------------------------------------------------- rows out */
 
-/* What feedback needs of a flagged row: its raw score, and its members' where the model weighs them.  No values. */
+/*
+ * What feedback needs of a flagged row, whose cells are read: its raw score, its members' where the model weighs them, and its
+ * values, for models that are fitted later.
+ */
 static Datum
 make_evidence(const Work *work, double raw)
 {
@@ -225,6 +229,7 @@ make_evidence(const Work *work, double raw)
 			pyn_json_number(&json, NULL, numbers[i]);
 		pyn_json_close_array(&json);
 	}
+	pyn_put_row_values(&json, "row", work->model, work->row_cells);
 	pyn_json_close_object(&json);
 	return JsonbPGetDatum(JsonbValueToJsonb(json.result));
 }

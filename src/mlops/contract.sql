@@ -7,10 +7,11 @@ CREATE VIEW pynomaly_mlops.version WITH (security_invoker = true, security_barri
         v.algorithm, v.status, v.source, v.columns, v.rows, v.training_rows, v.contamination, v.seed, v.options,
         v.dataset, encode(v.sketch_digest, 'hex') AS sketch_digest, encode(v.digest, 'hex') AS digest, v.code_version,
         v.request, v.owner, v.created_by, v.created_at, v.seconds, m.name || '/' || v.version AS address, m.description,
-        v.parent, v.learned
+        v.parent, v.learned, v.labels
     FROM pynomaly_mlops.model_version v JOIN pynomaly_mlops.model m ON m.id = v.model;
 COMMENT ON VIEW pynomaly_mlops.version IS 'versions of models with their aliases and lineage: what each was fitted from, how, by whom and by which code';
 COMMENT ON COLUMN pynomaly_mlops.version.aliases IS 'names that stand for this version now; "name" alone means the version with the alias champion';
+COMMENT ON COLUMN pynomaly_mlops.version.labels IS 'labels of pynomaly.feedback that it has learnt from: how many of which kind, how many were left out; NULL: there were none for it';
 COMMENT ON COLUMN pynomaly_mlops.version.address IS 'names this version wherever a model is asked for by name';
 SELECT pynomaly_kernel.add_grant('SELECT', 'TABLE', 'pynomaly_mlops.version', 'pynomaly_viewer');
 
@@ -89,7 +90,7 @@ SELECT pynomaly_kernel.register_service('mlops', '1.0', '{
                     "columns": {"type": ["array", "null"], "items": {"type": "string"}},
                     "key": {"type": ["array", "null"], "items": {"type": "string"}},
                     "algorithm": {"type": ["string", "null"]}, "contamination": {"type": ["number", "null"]},
-                    "options": {"type": ["object", "null"]}, "sketch": {"type": ["string", "null"]},
+                    "options": {"type": ["object", "null"]}, "sketch": {"type": ["string", "null"]}, "labels": {"type": ["string", "null"]},
                     "dataset": {"type": ["integer", "null"]}, "rows": {"type": ["integer", "null"]}}},
             "result": {"type": "object", "additionalProperties": false,
                 "required": ["model", "version", "address", "digest", "algorithm", "owner", "seconds"],
@@ -147,7 +148,7 @@ SELECT pynomaly_kernel.register_service('mlops', '1.0', '{
                     "status": {"type": "string", "enum": ["ready", "expired", "withdrawn"]}, "reused": {"type": "boolean"},
                     "columns": {"type": "array", "items": {"type": "string"}}, "rows": {"type": "integer"},
                     "training_rows": {"type": "integer"}, "contamination": {"type": "number"}, "seed": {"type": "integer"},
-                    "code_version": {"type": "string"}}}}},
+                    "code_version": {"type": "string"}, "labels": {"type": "object"}}}}},
     "publishes": ["mlops.model_ready.v1", "mlops.model_promoted.v1", "mlops.training_failed.v1"],
     "consumes": ["data_profiling.profile_generated.v1"],
     "calls": ["data_science.process_dataset"]}');

@@ -223,10 +223,10 @@ add_child(const PynModelVersion *parent, bytea *digest, Jsonb *learned, Oid role
 	static PynStatement insert_version = PYN_STATEMENT(
 		"INSERT INTO pynomaly_mlops.model_version (model, owner, version, digest, algorithm, contamination, source, dataset, "
 		"columns, rows, training_rows, seed, sketch_digest, options, code_version, request, status, created_at, created_by, "
-		"seconds, parent, learned) "
+		"seconds, parent, learned, labels) "
 		"SELECT model, owner, $2, $3, algorithm, contamination, source, dataset, columns, rows, training_rows, seed, "
 		"sketch_digest, options, (SELECT extversion FROM pg_extension WHERE extname = 'pynomaly'), NULL, 'ready', "
-		"clock_timestamp(), $4, $5, version, $6 FROM pynomaly_mlops.model_version WHERE id = $1 RETURNING id",
+		"clock_timestamp(), $4, $5, version, $6, labels FROM pynomaly_mlops.model_version WHERE id = $1 RETURNING id",
 		INT8OID, INT4OID, BYTEAOID, REGROLEOID, FLOAT8OID, JSONBOID);
 	Datum		model[] = {Int64GetDatum(parent->model.id)};
 	Datum		values[] = {

@@ -42,6 +42,7 @@ typedef struct PynTrainingOrder
 	const char *source;			/* NULL: not told */
 	int64		dataset;		/* negative: not told */
 	bytea	   *sketch;
+	bytea	   *labels;			/* digest of what people have said of rows; NULL: nothing */
 	Jsonb	   *options;		/* as they were given; NULL: none */
 	struct PynCallOptions *call;	/* and as they were read */
 	pg_uuid_t  *request;		/* NULL: somebody's own call */
@@ -56,8 +57,10 @@ typedef struct PynTrained
 	int64		training_rows;
 	int64		seed;
 	ArrayType  *columns;		/* that play a part, as name[] */
+	Jsonb	   *labels;			/* digest and numbers of those that were given; NULL: none */
 } PynTrained;
 
+extern bool pyn_mlops_learns_labels(const PynTrainingOrder *order);
 extern void pyn_mlops_read_options(PynTrainingOrder *order, const char *algorithm, double contamination,
 								   bool columns_named, bool of_journey);
 extern void pyn_mlops_fit(const PynTrainingOrder *order, PynTrained *trained);
@@ -84,6 +87,7 @@ typedef struct PynModelVersion
 	double		contamination;
 	int64		seed;
 	char	   *code_version;
+	Jsonb	   *labels;			/* NULL: none */
 } PynModelVersion;
 
 /* Everything below is done between these two: as the extension's owner, connected to SPI. */

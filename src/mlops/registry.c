@@ -21,7 +21,7 @@
 /* What read_version reads, of model_version v and model m. */
 #define VERSION_COLUMNS \
 	"v.id, v.version, v.digest, v.algorithm, v.status, v.columns, v.rows, v.training_rows, v.contamination, v.seed, " \
-	"v.code_version, m.id, m.owner, m.name"
+	"v.code_version, m.id, m.owner, m.name, v.labels"
 
 /*
  * pyn_mlops_begin begins work on the domain's tables: as the extension's owner, connected to SPI.  What is allocated
@@ -125,6 +125,7 @@ read_version(uint64 row, PynModelVersion *version)
 {
 	bool		is_null;
 	Datum		id = pyn_field(row, 1, &is_null);
+	Datum		labels;
 
 	if (is_null)
 		return false;
@@ -142,6 +143,8 @@ read_version(uint64 row, PynModelVersion *version)
 	version->model.id = DatumGetInt64(pyn_field(row, 12, NULL));
 	version->model.owner = DatumGetObjectId(pyn_field(row, 13, NULL));
 	version->model.name = pyn_text_field(row, 14);
+	labels = pyn_field(row, 15, &is_null);
+	version->labels = is_null ? NULL : DatumGetJsonbPCopy(labels);
 	return true;
 }
 
@@ -237,7 +240,7 @@ pyn_mlops_find_request(const pg_uuid_t *request, Oid role, PynModelVersion *vers
 
 	if (pyn_execute(&select_request, values, NULL, 1) == 0)
 		return false;
-	*reused = DatumGetBool(pyn_field(0, 15, NULL));
+	*reused = DatumGetBool(pyn_field(0, 16, NULL));
 	return read_version(0, version);
 }
 
@@ -289,14 +292,14 @@ pyn_mlops_add_version(const PynTrainingOrder *order, const PynTrained *trained, 
 	static PynStatement insert_version = PYN_STATEMENT(
 		"INSERT INTO pynomaly_mlops.model_version (model, owner, version, digest, algorithm, contamination, source, "
 		"dataset, columns, rows, training_rows, seed, sketch_digest, options, code_version, request, status, "
-		"created_at, created_by, seconds) "
+		"created_at, created_by, seconds, labels) "
 		"VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, coalesce($14, '{}'), "
-		"(SELECT extversion FROM pg_extension WHERE extname = 'pynomaly'), $15, 'ready', clock_timestamp(), $16, $17) "
+		"(SELECT extversion FROM pg_extension WHERE extname = 'pynomaly'), $15, 'ready', clock_timestamp(), $16, $17, $18) "
 		"RETURNING id",
 		INT8OID, REGROLEOID, INT4OID, BYTEAOID, TEXTOID, FLOAT8OID, TEXTOID, INT8OID, NAMEARRAYOID, INT8OID, INT8OID,
-		INT8OID, BYTEAOID, JSONBOID, UUIDOID, REGROLEOID, FLOAT8OID);
-	char		nulls[] = "                 ";
-	Datum		values[17];
+		INT8OID, BYTEAOID, JSONBOID, UUIDOID, REGROLEOID, FLOAT8OID, JSONBOID);
+	char		nulls[] = "                  ";
+	Datum		values[18];
 
 	memset(version, 0, sizeof(*version));
 	/* The model first and the bytes then, as everybody does, or two could wait for each other. */
@@ -323,6 +326,8 @@ pyn_mlops_add_version(const PynTrainingOrder *order, const PynTrained *trained, 
 	nulls[14] = order->request == NULL ? 'n' : ' ';
 	values[15] = ObjectIdGetDatum(created_by);
 	values[16] = Float8GetDatum(seconds);
+	values[17] = JsonbPGetDatum(trained->labels);
+	nulls[17] = trained->labels == NULL ? 'n' : ' ';
 	pyn_execute(&insert_version, values, nulls, 0);
 	version->id = DatumGetInt64(pyn_field(0, 1, NULL));
 }

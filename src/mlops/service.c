@@ -126,18 +126,21 @@ scan(Jsonb *arguments, PynTrainingOrder *order)
 	for (int i = 0; i < lengthof(of_scan); i++)
 		pyn_json_jsonb(&json, of_scan[i], pyn_json_get(order->options, of_scan[i]));
 	pyn_json_close_object(&json);
+	if (pyn_mlops_learns_labels(order))
+		pyn_json_boolean(&json, "labels", true);
 	pyn_json_close_object(&json);
 	call.arguments = pyn_json_finish(&json);
 	result = pyn_call(&call);
 	order->source = pyn_json_get_text(result, "source");
 	order->dataset = pyn_json_get_integer(result, "dataset", -1);
 	order->sketch = pyn_json_get_digest(result, "sketch");
+	order->labels = pyn_json_get_digest(result, "labels");
 	if (order->sketch == NULL)
 		elog(ERROR, "the relation was processed without a sketch");
 }
 
 /*
- * train {name, description, relation or source or sketch, dataset, columns, key, algorithm, contamination, options} →
+ * train {name, description, relation or source or sketch, labels, dataset, columns, key, algorithm, contamination, options} →
  * {model, version, address, digest, algorithm, owner, seconds}
  */
 Datum
@@ -155,6 +158,7 @@ pyn_mlops_train(PG_FUNCTION_ARGS)
 	order.source = pyn_json_get_text(arguments, "source");
 	order.dataset = pyn_json_get_integer(arguments, "dataset", -1);
 	order.sketch = pyn_json_get_digest(arguments, "sketch");
+	order.labels = pyn_json_get_digest(arguments, "labels");
 	order.options = pyn_json_get(arguments, "options");
 	pyn_mlops_check_model_name(order.name);
 	pyn_mlops_read_options(&order, pyn_json_get_text(arguments, "algorithm"),
@@ -430,6 +434,7 @@ pyn_mlops_report(PG_FUNCTION_ARGS)
 	pyn_json_number(&json, "contamination", version.contamination);
 	pyn_json_integer(&json, "seed", version.seed);
 	pyn_json_text(&json, "code_version", version.code_version);
+	pyn_json_jsonb(&json, "labels", version.labels);
 	pyn_json_close_object(&json);
 	PG_RETURN_JSONB_P(pyn_json_finish(&json));
 }
@@ -472,6 +477,7 @@ train_for_journey(const PynEventFields *event, Jsonb *journey, const char *name,
 	order.source = pyn_json_get_text(journey, "source");
 	order.dataset = pyn_json_get_integer(journey, "dataset", -1);
 	order.sketch = pyn_json_get_digest(journey, "sketch");
+	order.labels = pyn_json_get_digest(journey, "labels");
 	order.options = pyn_json_get(journey, "options");
 	order.name = name != NULL ? name : order.source;
 	if (order.name == NULL || order.sketch == NULL)

@@ -46,9 +46,10 @@ CREATE TABLE pynomaly_mlops.model_version (
     seconds float8 NOT NULL,
     parent integer,
     learned jsonb,
+    labels jsonb,
     UNIQUE (model, version)
 );
-COMMENT ON TABLE pynomaly_mlops.model_version IS 'fitted models with their lineage: from what, how, by whom and by which code; the same sketch, options and code give the same digest';
+COMMENT ON TABLE pynomaly_mlops.model_version IS 'fitted models with their lineage: from what, how, by whom and by which code; the same sketch, labels, options and code give the same digest';
 COMMENT ON COLUMN pynomaly_mlops.model_version.digest IS 'SHA-256 of the pynomaly.model, which is an artifact of the owner while the status is ready';
 COMMENT ON COLUMN pynomaly_mlops.model_version.source IS 'the relation that was read, as SQL names it; NULL: not told';
 COMMENT ON COLUMN pynomaly_mlops.model_version.dataset IS 'id of the dataset, as the domain that processed it gave it';
@@ -62,6 +63,7 @@ COMMENT ON COLUMN pynomaly_mlops.model_version.request IS 'the request that had 
 COMMENT ON COLUMN pynomaly_mlops.model_version.status IS 'expired: made way for newer ones; withdrawn: its request failed or was cancelled; both have lost their bytes';
 COMMENT ON COLUMN pynomaly_mlops.model_version.seconds IS 'time that training took, with the scan if there was one';
 COMMENT ON COLUMN pynomaly_mlops.model_version.parent IS 'version of this model that it was made of, by verdicts of people (pynomaly.feedback); NULL: it was fitted';
+COMMENT ON COLUMN pynomaly_mlops.model_version.labels IS 'what people had said of rows before: SHA-256 of the artifact, labels used by kind, and those left out since their rows do not have the model''s columns; NULL: none';
 COMMENT ON COLUMN pynomaly_mlops.model_version.learned IS 'the verdicts, and what followed from them: p-value at the threshold, weights of members';
 SELECT pg_catalog.pg_extension_config_dump('pynomaly_mlops.model_version', '');
 SELECT pg_catalog.pg_extension_config_dump('pynomaly_mlops.model_version_id_seq', '');

@@ -2,8 +2,9 @@
  * training.c
  *		Fits a model from a stored sketch.
  *
- * The relation is not read again: its sketch holds the row sample and all else that a detector learns from.  What is
- * fitted depends on the sketch, the options and the code alone, so whoever has these can make the same bytes.
+ * The relation is not read again: its sketch holds the row sample and all else that a detector learns from, but for what people
+ * have said of its anomalies, which is an artifact, too.  What is fitted depends on these two, the options and the code alone, so
+ * whoever has them can make the same bytes.
  */
 #include "mlops/mlops.h"
 
@@ -13,6 +14,9 @@
 #include "utils/builtins.h"
 
 #include "detectors/model_type.h"
+#include "detectors/row_values.h"
+#include "kernel/artifact.h"
+#include "kernel/json_reader.h"
 #include "sketch/cell.h"
 #include "sketch/sketch_store.h"
 
@@ -67,6 +71,40 @@ used_columns(const PynModel *model)
 }
 
 /*
+ * pyn_mlops_learns_labels says whether what was ordered, whose options are read, would learn from labels.
+ */
+bool
+pyn_mlops_learns_labels(const PynTrainingOrder *order)
+{
+	return pyn_plan_learns(&order->call->fit.plan);
+}
+
+/* Hands what people have said of rows to the fit. */
+static void
+read_labels(const PynTrainingOrder *order, PynFitOptions *fit, PynRowLabelUse *use)
+{
+	bytea	   *bytes = pyn_artifact_get(order->labels, order->owner);
+	Datum		json = DirectFunctionCall1(jsonb_in, CStringGetDatum(text_to_cstring((text *) bytes)));
+
+	fit->row_labels = pyn_read_row_labels(DatumGetJsonbP(json), &fit->row_label_count);
+	fit->label_use = use;
+}
+
+static Jsonb *
+describe_labels(const PynTrainingOrder *order, const PynRowLabelUse *use)
+{
+	PynJson		json = {0};
+
+	pyn_json_open_object(&json, NULL);
+	pyn_json_digest(&json, "digest", order->labels);
+	pyn_json_integer(&json, "anomalies", use->anomalies);
+	pyn_json_integer(&json, "false_alarms", use->false_alarms);
+	pyn_json_integer(&json, "left_out", use->left_out);
+	pyn_json_close_object(&json);
+	return pyn_json_finish(&json);
+}
+
+/*
  * pyn_mlops_fit fits the model that was ordered; what it gives is in the current memory context.
  */
 void
@@ -75,14 +113,19 @@ pyn_mlops_fit(const PynTrainingOrder *order, PynTrained *trained)
 	MemoryContext caller = CurrentMemoryContext;
 	MemoryContext context = AllocSetContextCreate(caller, "pynomaly training", ALLOCSET_DEFAULT_SIZES);
 	const char *what = order->source != NULL ? psprintf("relation %s", order->source) : "the sketch";
+	PynFitOptions fit = order->call->fit;
+	bool		labelled = order->labels != NULL && pyn_mlops_learns_labels(order);
+	PynRowLabelUse use = {0};
 	PynSketch  *sketch;
 	PynModel   *model;
 	Datum		value;
 
 	MemoryContextSwitchTo(context);
 	sketch = pyn_sketch_load(order->sketch, order->owner);
+	if (labelled)
+		read_labels(order, &fit, &use);
 	MemoryContextSwitchTo(caller);
-	value = pyn_fit_sketch(sketch, &order->call->fit, what);
+	value = pyn_fit_sketch(sketch, &fit, what);
 	MemoryContextReset(context);
 
 	MemoryContextSwitchTo(context);
@@ -95,5 +138,6 @@ pyn_mlops_fit(const PynTrainingOrder *order, PynTrained *trained)
 	trained->training_rows = model->training_rows;
 	trained->seed = (int64) model->seed;
 	trained->columns = used_columns(model);
+	trained->labels = labelled ? describe_labels(order, &use) : NULL;
 	MemoryContextDelete(context);
 }

@@ -83,6 +83,32 @@ plan_small(PynPlan *plan, const PynDetector *detector, double most)
 			plan->settings[i] = Max(detector->parameters[i].minimum, Min(plan->settings[i], most));
 }
 
+/* Labels that people have given, of rows that the sample has and has not, and of one that is of another relation. */
+static void
+label_rows(const PynSketch *sketch, PynFitOptions *options)
+{
+	PynRowLabel *labels = pyn_new0(PynRowLabel, 4);
+
+	for (int i = 0; i < 4; i++)
+	{
+		labels[i].is_anomaly = i % 2 == 0;
+		labels[i].count = i == 3 ? 1 : sketch->column_count;
+		labels[i].names = pyn_new(char *, sketch->column_count);
+		labels[i].kinds = pyn_new(PynKind, sketch->column_count);
+		labels[i].cells = pyn_new(PynCell, sketch->column_count);
+		for (int column = 0; column < sketch->column_count; column++)
+		{
+			labels[i].names[column] = sketch->columns[column].name;
+			labels[i].kinds[column] = sketch->columns[column].kind;
+			labels[i].cells[column] = pyn_sample_cell(&sketch->sample, i, column);
+		}
+		if (i == 2)
+			labels[i].cells[0].number = 12345;
+	}
+	options->row_labels = labels;
+	options->row_label_count = 4;
+}
+
 /* A model of a detector; `choice` is the place of a parameter that takes `value` instead of its default, or -1. */
 static PynWriter
 model_bytes(const PynDetector *detector, int choice, int value)
@@ -103,7 +129,10 @@ model_bytes(const PynDetector *detector, int choice, int value)
 	options.threshold = pyn_nan();
 	plan_small(&options.plan, detector, 32);
 	if (detector->learns)
+	{
 		options.label = "count";	/* some of its values are 0 or 1 */
+		label_rows(sketch, &options);
+	}
 	if (choice >= 0)
 		options.plan.settings[choice] = value;
 	pyn_writer_init(&writer, 1024);
