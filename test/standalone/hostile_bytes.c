@@ -23,7 +23,7 @@
 #define CHANGES_OF 67			/* and one asked for what would turn its verdict */
 #define MUTATIONS 100000		/* of each detector's default model */
 #define VARIANT_MUTATIONS 5000 /* of one with another choice */
-#define ROWS 400
+#define ROWS 128
 #define FITTED_OF 16			/* of so many accepted sketches one is fitted, each by another detector */
 #define MOST_TARGETS 200
 

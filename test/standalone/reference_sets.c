@@ -144,7 +144,7 @@ without_is_right(int count, int size, int features, int k, PynRandom *random)
 int
 main(void)
 {
-	static const int sizes[] = {1, 2, 3, 5, 8, 31, 32, 256, 300};
+	static const int sizes[] = {1, 2, 3, 5, 8, 31, 32, 257};
 	static const int ks[] = {1, 2, 3, 4, 5, 6, 7, 8, 20, 256};
 	static const int widths[] = {1, 2, 3, 8, 33};
 	PynRandom	random = {42};
