@@ -26,7 +26,7 @@ bounded(double square)
 	return square >= 0 && square <= MOST_DISTANCE ? square : MOST_DISTANCE;
 }
 
-double
+PYN_VECTORISED double
 pyn_squared_distance(const PynEllipsoid *ellipsoid, const double *row, double *work)
 {
 	int			features = ellipsoid->features;
@@ -42,12 +42,22 @@ pyn_squared_distance(const PynEllipsoid *ellipsoid, const double *row, double *w
 			sum += work[i] * work[i];
 		return bounded(sum);
 	}
-	for (int k = 0; k < ellipsoid->rank; k++)
+	for (int k = 0; k < ellipsoid->rank; k += 4)
 	{
-		double		projection = pyn_dot(ellipsoid->vectors + (Size) k * features, work, features);
+		const double *vectors = ellipsoid->vectors + (Size) k * features;
+		int			count = Min(4, ellipsoid->rank - k);
+		double		projections[4];
 
-		along += projection * projection;
-		sum += projection * projection / ellipsoid->values[k];
+		if (count == 4)
+			pyn_four_dots(vectors, features, work, features, projections);
+		else
+			for (int i = 0; i < count; i++)
+				projections[i] = pyn_dot(vectors + (Size) i * features, work, features);
+		for (int i = 0; i < count; i++)
+		{
+			along += projections[i] * projections[i];
+			sum += projections[i] * projections[i] / ellipsoid->values[k + i];
+		}
 	}
 	return bounded(sum + Max(pyn_dot(work, work, features) - along, 0.0) / ellipsoid->rest);
 }

@@ -8,7 +8,7 @@
 #ifndef PYN_MATRIX_H
 #define PYN_MATRIX_H
 
-#include "kernel/port.h"
+#include "numeric/vector.h"
 
 /*
  * Weighted mean and covariance (divided by the weight) of `count` rows: rows[row * features + feature].  Rows of weight 0
@@ -62,6 +62,36 @@ pyn_dot(const double *a, const double *b, int count)
 	for (; i < count; i++)
 		s0 += a[i] * b[i];
 	return (s0 + s1) + (s2 + s3);
+}
+
+/*
+ * pyn_dot of four vectors, which follow each other at `stride`, with b, side by side: a dot product alone waits for its own sums.
+ */
+static PYN_INLINE void
+pyn_four_dots(const double *a, Size stride, const double *b, int count, double *products)
+{
+	PynDoubles	sums[4] = {{0}};
+	int			i = 0;
+
+	for (; i + PYN_DOUBLES <= count; i += PYN_DOUBLES)
+	{
+		PynDoubles	y;
+
+		memcpy(&y, b + i, sizeof(y));
+#pragma GCC unroll 4
+		for (int k = 0; k < 4; k++)
+		{
+			PynDoubles	x;
+
+			memcpy(&x, a + k * stride + i, sizeof(x));
+			sums[k] += x * y;
+		}
+	}
+	for (; i < count; i++)
+		for (int k = 0; k < 4; k++)
+			sums[k][0] += a[k * stride + i] * b[i];
+	for (int k = 0; k < 4; k++)
+		products[k] = (sums[k][0] + sums[k][1]) + (sums[k][2] + sums[k][3]);
 }
 
 /* y += factor × x. */

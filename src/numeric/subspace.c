@@ -20,29 +20,34 @@
 #include "numeric/vector.h"
 
 #define MORE 8					/* vectors beside those wanted */
+#define BATCH 16				/* rows that go through the vectors at a time, a multiple of four */
 #define ROUNDS 4				/* products with the covariance before the last */
 
-/* Some of what four rows give to one vector's product: the projections of the rows on it, by the way. */
-PYN_VECTORISED static void
-add_rows(const double *restrict batch, int features, const double *weights, const double *vectors, double *products, int count)
+/* What four rows give to a vector's product. */
+static PYN_INLINE void
+add_four(const double *rows, int features, const double *weights, const double *vector, double *restrict product)
 {
-	const double *restrict a = batch;
+	const double *restrict a = rows;
 	const double *restrict b = a + features;
 	const double *restrict c = b + features;
 	const double *restrict d = c + features;
+	double		w[4];
 
+	pyn_four_dots(rows, features, vector, features, w);
+	for (int i = 0; i < 4; i++)
+		w[i] *= weights[i];
+	for (int i = 0; i < features; i++)
+		product[i] = (((product[i] + w[0] * a[i]) + w[1] * b[i]) + w[2] * c[i]) + w[3] * d[i];
+}
+
+/* What a batch of rows gives to all products; each vector and its product come from memory once for all of them. */
+PYN_VECTORISED static void
+add_rows(const double *batch, int rows, int features, const double *weights, const double *vectors, double *products, int count)
+{
 	for (int k = 0; k < count; k++)
-	{
-		const double *vector = vectors + (Size) k * features;
-		double	   *restrict product = products + (Size) k * features;
-		double		wa = weights[0] * pyn_dot(a, vector, features);
-		double		wb = weights[1] * pyn_dot(b, vector, features);
-		double		wc = weights[2] * pyn_dot(c, vector, features);
-		double		wd = weights[3] * pyn_dot(d, vector, features);
-
-		for (int i = 0; i < features; i++)
-			product[i] = (((product[i] + wa * a[i]) + wb * b[i]) + wc * c[i]) + wd * d[i];
-	}
+		for (int row = 0; row < rows; row += 4)
+			add_four(batch + (Size) row * features, features, weights + row, vectors + (Size) k * features,
+					 products + (Size) k * features);
 }
 
 /* products = covariance × vectors, a line each. */
@@ -50,8 +55,8 @@ static void
 multiply_covariance(const double *rows, int row_count, int features, const double *weights, const double *centre,
 					const double *vectors, double *products, int count)
 {
-	double	   *batch = pyn_new0(double, 4 * (Size) features);
-	double		batch_weights[4] = {0};
+	double	   *batch = pyn_new0(double, BATCH * (Size) features);
+	double		batch_weights[BATCH];
 	double		total = 0;
 	int			filled = 0;
 
@@ -65,17 +70,19 @@ multiply_covariance(const double *rows, int row_count, int features, const doubl
 		for (int i = 0; i < features; i++)
 			batch[(Size) filled * features + i] = rows[(Size) row * features + i] - centre[i];
 		batch_weights[filled++] = weights[row];
-		if (filled == 4)
+		if (filled == BATCH)
 		{
-			add_rows(batch, features, batch_weights, vectors, products, count);
+			add_rows(batch, BATCH, features, batch_weights, vectors, products, count);
 			filled = 0;
 		}
 	}
 	if (filled > 0)
 	{
-		for (int i = filled; i < 4; i++)
+		int			fours = (filled + 3) / 4 * 4;
+
+		for (int i = filled; i < fours; i++)
 			batch_weights[i] = 0;
-		add_rows(batch, features, batch_weights, vectors, products, count);
+		add_rows(batch, fours, features, batch_weights, vectors, products, count);
 	}
 	if (total > 0)
 		for (Size i = 0; i < (Size) features * count; i++)

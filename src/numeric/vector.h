@@ -32,6 +32,9 @@
 #define PYN_LANES 8
 typedef float PynFloats __attribute__((vector_size(4 * PYN_LANES)));
 
+#define PYN_DOUBLES 4
+typedef double PynDoubles __attribute__((vector_size(8 * PYN_DOUBLES)));
+
 /*
  * Squared distances of PYN_LANES rows, which lie side by side (rows[feature * stride + lane]), to four references that follow
  * each other, so that a row's number is loaded once for four.
