@@ -25,7 +25,7 @@ ALTER TABLE labelled ADD anomalies int, ADD ordinary int, ADD five int DEFAULT 5
 UPDATE labelled SET anomalies = 1 WHERE label;
 UPDATE labelled SET ordinary = 0 WHERE NOT label;
 SELECT found('{"label_column": "anomalies"}') >= 55 AS "anomalies alone", found('{"label_column": "ordinary"}') = found('{}') AS "ordinary rows alone";
-SELECT label, pynomaly.fit(pynomaly.sketch_of('labelled', ARRAY['x', 'y', 'z', label]), options => jsonb_build_object('label_column', label))::jsonb ->> 'decisions' AS decisions
+SELECT label, pynomaly.fit(pynomaly.sketch_of('labelled', ARRAY['x', 'y', 'z', label], '{id}'), options => jsonb_build_object('label_column', label))::jsonb ->> 'decisions' AS decisions
 FROM unnest('{label,anomalies,ordinary}'::name[]) AS label;
 
 -- The label is never a feature, nor in the reasons; the same model comes from a sketch that holds it.

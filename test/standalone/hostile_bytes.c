@@ -29,8 +29,9 @@
 
 /* ---------------------------------------------------------------- good values to begin with */
 
+/* `grouped`: every other row lies far from the rest in all of its numbers. */
 static PynSketch *
-make_sketch(bool sample_text)
+make_sketch(bool sample_text, bool grouped)
 {
 	static const char *const texts[] = {"red", "green", "blau", "Ελλάδα", "", "a text longer than thirty-two bytes, cut"};
 	PynSketch  *sketch = pyn_sketch_create(5, PYN_DEFAULT_SEED, sample_text);
@@ -47,14 +48,15 @@ make_sketch(bool sample_text)
 		PynCell		cells[5];
 		PynText		values[5];
 		uint64		key = pyn_random_next(&random);
+		double		away = grouped && row % 2 == 0 ? 1.0 : 0.0;
 		const char *text = texts[pyn_random_below(&random, row % 50 == 0 ? 6 : 3)];
 
-		cells[0].number = pyn_random_double(&random) * 100;
+		cells[0].number = pyn_random_double(&random) * 100 + 3000 * away;
 		values[1].data = text;
 		values[1].length = (int32) strlen(text);
 		cells[1].hash = row % 17 == 0 ? 0 : pyn_hash_bytes(text, strlen(text), 0) | 1;
-		cells[2].number = 1.7e9 + 3600.0 * row;
-		cells[3].number = row % 9;
+		cells[2].number = 1.7e9 + 3600.0 * row + 1e9 * away;
+		cells[3].number = row % 9 + 300 * away;
 		if (row % 23 == 0)
 			cells[3].hash = PYN_NULL_BITS;
 		cells[4].number = row;
@@ -69,7 +71,7 @@ sketch_bytes(bool sample_text)
 	PynWriter	writer;
 
 	pyn_writer_init(&writer, 1024);
-	pyn_sketch_write(make_sketch(sample_text), &writer);
+	pyn_sketch_write(make_sketch(sample_text, false), &writer);
 	return writer;
 }
 
@@ -111,9 +113,9 @@ label_rows(const PynSketch *sketch, PynFitOptions *options)
 
 /* A model of a detector; `choice` is the place of a parameter that takes `value` instead of its default, or -1. */
 static PynWriter
-model_bytes(const PynDetector *detector, int choice, int value)
+model_bytes(const PynDetector *detector, int choice, int value, bool grouped)
 {
-	PynSketch  *sketch = make_sketch(true);
+	PynSketch  *sketch = make_sketch(true, grouped);
 	PynRule		rules[] = {
 		{.name = "amount", .minimum_absolute = 5, .direction = PYN_DIRECTION_UP},
 		{.name = "count", .minimum_relative = 0.5},
@@ -365,6 +367,7 @@ typedef struct Target
 	int			choice;			/* the parameter that takes another value than its default; -1: none */
 	int			value;
 	bool		sample_text;	/* of a sketch */
+	bool		grouped;		/* fitted from rows that fall into groups */
 	FILE	   *output;			/* of the child that attacks it */
 } Target;
 
@@ -408,6 +411,8 @@ list_targets(void)
 						 value);
 			}
 	}
+	add_target(&pyn_auto)->grouped = true;
+	strcpy(targets[target_count - 1].what, "model of auto with groups");
 }
 
 static void
@@ -416,7 +421,7 @@ attack_target(const Target *target)
 	if (target->detector == NULL)
 		attack(target->what, sketch_bytes(target->sample_text), MUTATIONS, try_sketch);
 	else
-		attack(target->what, model_bytes(target->detector, target->choice, target->value),
+		attack(target->what, model_bytes(target->detector, target->choice, target->value, target->grouped),
 			   target->choice < 0 ? MUTATIONS : VARIANT_MUTATIONS, try_model);
 }
 
@@ -528,7 +533,7 @@ main(int argc, char **argv)
 	{
 		print_mutations("sketch", sketch_bytes(true), atoi(argv[2]));
 		for (int i = 0; i < pyn_detector_count; i++)
-			print_mutations("model", model_bytes(pyn_detectors[i], -1, 0), atoi(argv[2]));
+			print_mutations("model", model_bytes(pyn_detectors[i], -1, 0, false), atoi(argv[2]));
 		return 0;
 	}
 	return attack_all(argc == 3 ? argv[2] : "");

@@ -31,6 +31,7 @@ static const Table tables[] = {
 	{"wider than long", 40, 60, 2},
 	{"of few values", 700, 3, 3},
 	{"of huge values", 300, 4, 4},
+	{"in separated groups, of which one is small", 1500, 6, 5},
 };
 
 static double
@@ -60,6 +61,8 @@ cell(const Table *table, int column, double shared, PynRandom *random)
 			return z + shared;
 		case 3:
 			return (double) pyn_random_below(random, column + 2);
+		case 5:
+			return z + (shared < 0 ? -8 : shared < 1.7 ? 8 : column % 2 == 0 ? 30 : -30);
 		default:
 			return z * 1e307;
 	}
