@@ -44,6 +44,7 @@ def main():
     parser.add_argument("paths", nargs="+")
     arguments = parser.parse_args()
     session = Session(arguments.database)
+    session.run("CREATE EXTENSION IF NOT EXISTS pynomaly")
     means = []
     print("| table | labelled anomalies | without labels | with | gain |\n| --- | --- | --- | --- | --- |")
     for path in arguments.paths:

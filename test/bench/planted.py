@@ -114,6 +114,7 @@ def main():
     parser.add_argument("--database", default=os.environ.get("PGDATABASE", "postgres"))
     arguments = parser.parse_args()
     session = Session(arguments.database)
+    session.run("CREATE EXTENSION IF NOT EXISTS pynomaly")
     kinds = ["local", "global", "clustered", "dependency"]
     total = {kind: [] for kind in kinds}
     print("| rows × columns | groups | " + " | ".join(kinds) + " |")
