@@ -15,7 +15,7 @@
  *
  * Where rows are labelled, a linear model learns from the labels what this score and the features say (label_model.c).
  *
- * Model: the sum of both, some 0.3 MB for 8 features.  Time: a row takes five to nine times that of a plain forest; fitting
+ * Model: the sum of both, some 0.3 MB for 8 features.  Time: a row takes four to seven times that of a plain forest; fitting
  * 65,536 rows of 8 features takes about a second and a half, 2,000 rows of 1,500 features some seconds.
  */
 #include "kernel/port.h"

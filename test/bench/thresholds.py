@@ -82,7 +82,7 @@ def main():
     cursor = connection.cursor()
     cursor.execute("SET client_min_messages = warning")
     cursor.execute("CREATE EXTENSION IF NOT EXISTS pynomaly")
-    cursor.execute("SELECT algorithm FROM pynomaly.algorithms() WHERE algorithm <> 'auto' ORDER BY algorithm")
+    cursor.execute("SELECT algorithm FROM pynomaly.algorithms() ORDER BY algorithm")
     algorithms = arguments.algorithms.split(",") if arguments.algorithms else [row[0] for row in cursor.fetchall()]
     print(f"{'algorithm':18} {'distribution':12} {'rows':>6}  " +
           "  ".join(f"{f'at {share:g}':>8} {'±':>6}" for share in contaminations))
