@@ -286,7 +286,7 @@ insert_version(const PynDataset *dataset, uint64 seed, pg_uuid_t *request, PynDa
 /*
  * pyn_dataset_process reads the dataset's relation once, as the current user, and stores the sketch as a new version.
  * Options are those of detect by the algorithm; NULL: auto.  With labels: what people have said of the relation's anomalies is
- * stored, too.
+ * stored, too, where the algorithm learns from it.
  */
 void
 pyn_dataset_process(const PynDataset *dataset, const char *algorithm, Jsonb *options, pg_uuid_t *request,
@@ -316,7 +316,7 @@ pyn_dataset_process(const PynDataset *dataset, const char *algorithm, Jsonb *opt
 	INSTR_TIME_SET_CURRENT(duration);
 	INSTR_TIME_SUBTRACT(duration, begin);
 	version->seconds = INSTR_TIME_GET_DOUBLE(duration);
-	version->labels = with_labels ? pyn_labels_store(dataset) : NULL;
+	version->labels = with_labels && pyn_plan_learns(&call.fit.plan) ? pyn_labels_store(dataset) : NULL;
 	insert_version(dataset, call.fit.seed, request, version);
 }
 

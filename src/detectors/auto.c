@@ -241,25 +241,6 @@ count_scores(Auto *self)
 	self->scores = self->passes + (self->groups->count > 0 ? 3 : 2);
 }
 
-/* Appends u32 length and bytes of what is known of groups, and opens it. */
-static void
-fit_groups(Auto *self, const PynTraining *training, PynWriter *writer)
-{
-	PynWriter	parameters;
-	PynReader	reader;
-	const char *problem;
-
-	pyn_writer_init(&parameters, 4096);
-	pyn_groups_fit(training, &parameters);
-	pyn_reader_init(&reader, parameters.data, parameters.length);
-	problem = pyn_groups_read(&reader, training->features, &self->groups);
-	Assert(problem == NULL);
-	(void) problem;
-	pyn_write_u32(writer, (uint32) parameters.length);
-	pyn_write_bytes(writer, parameters.data, parameters.length);
-	pfree(parameters.data);
-}
-
 /* Fits a detector, appends u32 length and bytes of its parameters, and opens it. */
 static void *
 fit_part(const PynTraining *training, const PynPlan *plan, PynWriter *writer)
@@ -308,6 +289,7 @@ auto_fit(const PynTraining *training, const PynPlan *plan, PynWriter *writer)
 	Auto		self = {.features = training->features};
 	PynPlan		neighbours;
 	PynPlan		forest;
+	PynPlan		groups;
 	PynLabelCounts counts = pyn_count_labels(training);
 	bool		of_people = counts.found + counts.false_alarms > 0;
 
@@ -321,7 +303,8 @@ auto_fit(const PynTraining *training, const PynPlan *plan, PynWriter *writer)
 	forest.settings[PYN_FOREST_TREES] = plan->settings[SETTING_TREES];
 	forest.settings[PYN_FOREST_SAMPLE_SIZE] = plan->settings[SETTING_SAMPLE_SIZE];
 	self.forest = fit_part(training, &forest, writer);
-	fit_groups(&self, training, writer);
+	pyn_plan_defaults(&groups, &pyn_groups_part);
+	self.groups = fit_part(training, &groups, writer);
 	standardise_forest(&self, training);
 	pyn_write_f64(writer, self.forest_median);
 	pyn_write_f64(writer, self.forest_factor);
@@ -368,25 +351,10 @@ read_part(PynReader *reader, int features, const PynDetector *detector, void **s
 }
 
 static const char *
-read_groups(PynReader *reader, int features, PynGroups **groups)
-{
-	uint32		length = pyn_read_u32(reader);
-	const uint8 *bytes = pyn_read_bytes(reader, length);
-	PynReader	parameters;
-	const char *problem;
-
-	if (bytes == NULL)
-		return "the groups are cut off";
-	pyn_reader_init(&parameters, bytes, length);
-	if ((problem = pyn_groups_read(&parameters, features, groups)) != NULL)
-		return problem;
-	return parameters.failed || pyn_reader_left(&parameters) > 0 ? "the groups have the wrong length" : NULL;
-}
-
-static const char *
 auto_open(PynReader *reader, int features, void **state)
 {
 	Auto	   *self = palloc0(sizeof(Auto));
+	void	   *groups;
 	const char *problem;
 
 	self->features = features;
@@ -394,10 +362,10 @@ auto_open(PynReader *reader, int features, void **state)
 	self->anomalies = pyn_read_u32(reader);
 	self->ordinary = pyn_read_u32(reader);
 	if ((problem = read_part(reader, features, &pyn_cleaned_neighbours, &self->neighbours)) != NULL ||
-		(problem = read_part(reader, features, &pyn_isolation_forest, &self->forest)) != NULL)
+		(problem = read_part(reader, features, &pyn_isolation_forest, &self->forest)) != NULL ||
+		(problem = read_part(reader, features, &pyn_groups_part, &groups)) != NULL)
 		return problem;
-	if ((problem = read_groups(reader, features, &self->groups)) != NULL)
-		return problem;
+	self->groups = groups;
 	self->forest_median = pyn_read_f64(reader);
 	self->forest_factor = pyn_read_f64(reader);
 	if (!(fabs(self->forest_median) <= 1e3) || !(self->forest_factor > 0 && self->forest_factor <= 1e6))

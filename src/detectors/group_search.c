@@ -355,11 +355,16 @@ merge_close(Search *search)
 {
 	PynGroups  *groups = search->groups;
 	double		radii[PYN_MOST_GROUPS];
+	double		separations[PYN_MOST_GROUPS][PYN_MOST_GROUPS];
 	bool		merged[PYN_MOST_GROUPS] = {false};
 	bool		any = false;
 
+	/* Those that become one do not take part again, so the others' separations stay. */
 	for (int number = 0; number < groups->count; number++)
 		radii[number] = radius_of(search, number);
+	for (int a = 0; a < groups->count; a++)
+		for (int b = a + 1; b < groups->count; b++)
+			separations[a][b] = separation_of(search, a, b, radii);
 	for (;;)
 	{
 		double		least = INFINITY;
@@ -369,11 +374,9 @@ merge_close(Search *search)
 		for (int a = 0; a < groups->count; a++)
 			for (int b = a + 1; b < groups->count; b++)
 			{
-				double		separation;
-
-				if (merged[a] || merged[b] || (separation = separation_of(search, a, b, radii)) >= least)
+				if (merged[a] || merged[b] || separations[a][b] >= least)
 					continue;
-				least = separation;
+				least = separations[a][b];
 				first = a;
 				second = b;
 			}

@@ -88,11 +88,6 @@ groups_contribute(const void *state, const double *row, double *contributions)
 	pyn_distance_parts(&groups->group[nearest].ellipsoid, &groups->scaling, row, contributions);
 }
 
-const PynDetector pyn_groups_part = {
-	.name = "groups",
-	.contribute = groups_contribute,
-};
-
 /* ---------------------------------------------------------------- bytes */
 
 /*
@@ -194,8 +189,8 @@ standardise(PynGroups *groups, const PynTraining *training)
 }
 
 /* What write_groups writes, then, where groups were found, f64 median and f64 factor. */
-void
-pyn_groups_fit(const PynTraining *training, PynWriter *writer)
+static void
+groups_fit(const PynTraining *training, const PynPlan *plan, PynWriter *writer)
 {
 	PynGroups  *found = palloc0(sizeof(PynGroups));
 	PynGroups  *groups = palloc0(sizeof(PynGroups));
@@ -218,22 +213,30 @@ pyn_groups_fit(const PynTraining *training, PynWriter *writer)
 	pyn_write_f64(writer, groups->factor);
 }
 
-const char *
-pyn_groups_read(PynReader *reader, int features, PynGroups **groups)
+static const char *
+groups_open(PynReader *reader, int features, void **state)
 {
+	PynGroups  *groups = palloc0(sizeof(PynGroups));
 	const char *problem;
 
-	*groups = palloc0(sizeof(PynGroups));
-	if ((problem = read_groups(reader, features, *groups)) != NULL)
+	*state = groups;
+	if ((problem = read_groups(reader, features, groups)) != NULL)
 		return problem;
-	if ((*groups)->outcome != PYN_GROUPS_FOUND)
+	if (groups->outcome != PYN_GROUPS_FOUND)
 		return NULL;
-	(*groups)->median = pyn_read_f64(reader);
-	(*groups)->factor = pyn_read_f64(reader);
-	if (!(fabs((*groups)->median) <= 1e3) || !((*groups)->factor > 0 && (*groups)->factor <= 1e6))
+	groups->median = pyn_read_f64(reader);
+	groups->factor = pyn_read_f64(reader);
+	if (!(fabs(groups->median) <= 1e3) || !(groups->factor > 0 && groups->factor <= 1e6))
 		return "the groups' scale is impossible";
 	return NULL;
 }
+
+const PynDetector pyn_groups_part = {
+	.name = "groups",
+	.fit = groups_fit,
+	.open = groups_open,
+	.contribute = groups_contribute,
+};
 
 int
 pyn_groups_describe(const PynGroups *groups, char *text, int size)

@@ -43,9 +43,6 @@ typedef struct PynGroups
 /* group_search.c: finds groups, all but the last two numbers. */
 extern void pyn_groups_search(const PynTraining *training, PynGroups *groups);
 
-extern void pyn_groups_fit(const PynTraining *training, PynWriter *writer);
-extern const char *pyn_groups_read(PynReader *reader, int features, PynGroups **groups);
-
 /*
  * Standardised scores, where groups were found: the logarithm of the distance to the nearest ordinary group.  NaN where the nearest of
  * all is too small to be ordinary without doubt: others must say what its rows are.
@@ -56,7 +53,7 @@ extern void pyn_groups_block(const PynGroups *groups, const double *values, int 
 /* What was found, as text of fewer than `size` bytes; its length. */
 extern int	pyn_groups_describe(const PynGroups *groups, char *text, int size);
 
-/* Explains the distance: a detector whose state is a PynGroups and that can do nothing else. */
+/* Fits, opens and explains: a part of auto whose state is a PynGroups, and which is no algorithm of its own. */
 extern const PynDetector pyn_groups_part;
 
 #endif							/* PYN_GROUPS_H */

@@ -250,7 +250,7 @@ judge(const Work *work, int row)
 	return verdict;
 }
 
-/* The result's columns that all calls have.  Where a key or reasons need the row, it is in the slot; reasons read its cells. */
+/* The result's columns that all calls have.  Where a key or reasons need the row, it is in the slot; for reasons its cells are read. */
 static void
 fill_result(Work *work, const PynVerdict *verdict, int64 row_number, bool is_missing, bool explained, Datum *values, bool *nulls)
 {
@@ -263,11 +263,8 @@ fill_result(Work *work, const PynVerdict *verdict, int64 row_number, bool is_mis
 	nulls[RESULT_REASONS] = !explained;
 	values[RESULT_REASONS] = (Datum) 0;
 	if (explained)
-	{
-		pyn_source_cells(work->source, work->slot, work->row_cells, work->row_texts);
 		values[RESULT_REASONS] = JsonbPGetDatum(pyn_reasons(work->model, work->row_cells, work->row_texts,
 																	verdict->is_suppressed));
-	}
 	values[RESULT_STATE] = is_missing ? work->missing : work->scored;
 }
 
@@ -285,6 +282,8 @@ write_row(Work *work, int row, bool is_missing, const PynVerdict *verdict, int64
 		ExecStoreMinimalTuple(work->tuples[row], work->slot, false);
 		slot_getallattrs(work->slot);
 	}
+	if (explained)
+		pyn_source_cells(work->source, work->slot, work->row_cells, work->row_texts);
 	fill_result(work, verdict, row_number, is_missing, explained, values, nulls);
 	tuplestore_putvalues(work->result, work->result_type, values, nulls);
 }
@@ -361,16 +360,14 @@ write_flagged(Work *work, const Datum *sorted)
 	memcpy(tuple, VARDATA_ANY(bytes), VARSIZE_ANY_EXHDR(bytes));
 	ExecStoreMinimalTuple(tuple, work->slot, false);
 	slot_getallattrs(work->slot);
+	pyn_source_cells(work->source, work->slot, work->row_cells, work->row_texts);
 	fill_result(work, &verdict, DatumGetInt64(sorted[SORTED_NUMBER]), false, scoring->explain != PYN_EXPLAIN_NONE, values, nulls);
 	nulls[RESULT_ROW] = !scoring->with_row && !scoring->with_evidence;
 	values[RESULT_ROW] = (Datum) 0;
 	if (scoring->with_row)
 		values[RESULT_ROW] = make_row(work);
 	else if (scoring->with_evidence)
-	{
-		pyn_source_cells(work->source, work->slot, work->row_cells, work->row_texts);
 		values[RESULT_ROW] = make_evidence(work, raw);
-	}
 	tuplestore_putvalues(work->result, work->result_type, values, nulls);
 	ExecClearTuple(work->slot);
 }
