@@ -9,6 +9,8 @@
 # What publishers and handlers did is written down in tables of the test's own, in the same transactions, and compared
 # in the end.  The worker's upkeep comes each five seconds, which is more than an hour here, so a session does it, too.
 #
+# Runs by itself, since its hours pass whether the machine has time for it or not.
+#
 use strict;
 use warnings;
 use PostgreSQL::Test::Cluster;
